@@ -1,0 +1,2 @@
+//! pmp-auth
+fn main() {}

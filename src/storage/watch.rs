@@ -1,0 +1,51 @@
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::broadcast;
+
+use super::LogEntry;
+
+/// Takes revocations of this process the moment they are committed, before the method that wrote
+/// them returns: what this node revoked, this node refuses at once.
+pub trait Sink: Send + Sync {
+    /// Applies committed entries. Must not block.
+    fn revoked(&self, entries: &[LogEntry]);
+}
+
+/// How a store tells its process of changes.
+#[derive(Clone)]
+pub struct Watch {
+    sink: Arc<OnceLock<Arc<dyn Sink>>>,
+    hints: broadcast::Sender<()>,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self { sink: Arc::default(), hints: broadcast::Sender::new(16) }
+    }
+}
+
+impl Watch {
+    /// Sets the sink; the first one stays.
+    pub fn set_sink(&self, sink: Arc<dyn Sink>) {
+        let _ = self.sink.set(sink);
+    }
+
+    /// For engines: `entries` were just committed by this process.
+    pub fn revoked(&self, entries: &[LogEntry]) {
+        if let Some(sink) = self.sink.get()
+            && !entries.is_empty()
+        {
+            sink.revoked(entries);
+        }
+    }
+
+    /// For engines: something changed, here or elsewhere; readers may look sooner than planned.
+    pub fn hint(&self) {
+        let _ = self.hints.send(());
+    }
+
+    /// Hints from now on. They are never to be trusted: a lost one costs time, not correctness.
+    pub fn hints(&self) -> broadcast::Receiver<()> {
+        self.hints.subscribe()
+    }
+}
