@@ -45,7 +45,8 @@ pub struct NewRefresh {
     pub nonce: RefreshNonce,
     /// Unused until then, it is dead.
     pub idle_expires_at: Timestamp,
-    /// Where it was issued to.
+    /// Where it was issued to: a keyed digest of the user agent, then one of the network, 8 bytes
+    /// each.
     pub fingerprint: Option<[u8; 16]>,
 }
 
@@ -83,7 +84,8 @@ pub struct Rotation {
     pub opaque: Option<NewOpaqueToken>,
     /// When the access token ends: raises the grant's horizon.
     pub access_expires_at: Timestamp,
-    /// Keyed digest of user agent and network; both changed means `differs`.
+    /// Keyed digest of the user agent, then of the network, 8 bytes each; both changed means
+    /// `differs`.
     pub fingerprint: Option<[u8; 16]>,
     /// Rotating or fixed.
     pub proof: Proof,

@@ -14,6 +14,7 @@ mod codes;
 mod consents;
 mod error;
 mod grants;
+pub mod horizon;
 mod jtis;
 mod keys;
 pub mod memory;
@@ -25,6 +26,7 @@ mod sessions;
 pub mod sqlite;
 mod tenants;
 mod users;
+pub mod verdict;
 mod watch;
 
 use std::ops::Deref;
