@@ -1,0 +1,479 @@
+//! What the token, introspection and revocation endpoints say when they say no.
+//!
+//! An error has a public half (code, status, a description that names the fix) and a private half
+//! (the [`Cause`], for logs and audit). It is logged once, where it leaves.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::params::InvalidParams;
+use crate::model::GrantId;
+use crate::model::client::AuthMethod;
+use crate::storage::StoreError;
+
+/// The registered error codes that we answer with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// RFC 6749 §5.2, §4.1.2.1.
+    InvalidRequest,
+    /// RFC 6749 §5.2.
+    InvalidClient,
+    /// RFC 6749 §5.2.
+    InvalidGrant,
+    /// RFC 6749 §5.2, §4.1.2.1.
+    UnauthorizedClient,
+    /// RFC 6749 §5.2.
+    UnsupportedGrantType,
+    /// RFC 6749 §5.2, §4.1.2.1.
+    InvalidScope,
+    /// RFC 8707 §2.
+    InvalidTarget,
+    /// RFC 6749 §4.1.2.1.
+    AccessDenied,
+    /// RFC 6749 §4.1.2.1.
+    UnsupportedResponseType,
+    /// RFC 6749 §4.1.2.1.
+    ServerError,
+    /// RFC 6749 §4.1.2.1; beside 503 and 429.
+    TemporarilyUnavailable,
+    /// OpenID Connect Core §3.1.2.6.
+    LoginRequired,
+    /// OpenID Connect Core §3.1.2.6.
+    ConsentRequired,
+    /// OpenID Connect Core §3.1.2.6.
+    InteractionRequired,
+    /// OpenID Connect Core §3.1.2.6.
+    AccountSelectionRequired,
+    /// OpenID Connect Core §3.1.2.6.
+    RequestNotSupported,
+    /// OpenID Connect Core §3.1.2.6.
+    RequestUriNotSupported,
+    /// OpenID Connect Core §3.1.2.6.
+    RegistrationNotSupported,
+    /// RFC 6750 §3.1.
+    InvalidToken,
+    /// RFC 6750 §3.1.
+    InsufficientScope,
+}
+
+impl ErrorCode {
+    /// The registered text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant => "invalid_grant",
+            Self::UnauthorizedClient => "unauthorized_client",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidTarget => "invalid_target",
+            Self::AccessDenied => "access_denied",
+            Self::UnsupportedResponseType => "unsupported_response_type",
+            Self::ServerError => "server_error",
+            Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::LoginRequired => "login_required",
+            Self::ConsentRequired => "consent_required",
+            Self::InteractionRequired => "interaction_required",
+            Self::AccountSelectionRequired => "account_selection_required",
+            Self::RequestNotSupported => "request_not_supported",
+            Self::RequestUriNotSupported => "request_uri_not_supported",
+            Self::RegistrationNotSupported => "registration_not_supported",
+            Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope => "insufficient_scope",
+        }
+    }
+}
+
+/// Why a request was refused: the private half.
+#[derive(Debug, Error)]
+pub enum Cause {
+    /// The parameters cannot be read.
+    #[error("{0}")]
+    Params(#[from] InvalidParams),
+    /// Parameters in the URL, where they would be logged (RFC 6749 §2.3.1, §3.2).
+    #[error("parameters in the query")]
+    InQuery,
+    /// The body is no form.
+    #[error("the body is not a form")]
+    NotAForm,
+    /// A parameter that the request needs is not there.
+    #[error("`{0}` is missing")]
+    Missing(&'static str),
+    /// `grant_type` is none of ours, or not the tenant's.
+    #[error("unsupported grant type")]
+    UnsupportedGrantType,
+    /// The client may not use this grant type.
+    #[error("the client may not use grant type `{0}`")]
+    GrantNotAllowed(&'static str),
+    /// Only confidential clients have credentials to be granted something for.
+    #[error("a public client asked for client_credentials")]
+    PublicClientCredentials,
+
+    /// No client is named.
+    #[error("no client is named")]
+    NoClient,
+    /// A confidential (or unknown) client named itself and proved nothing.
+    #[error("only a client id was sent")]
+    NoSecret,
+    /// Unknown client.
+    #[error("no such client")]
+    UnknownClient,
+    /// Known client, wrong secret.
+    #[error("wrong client secret")]
+    WrongSecret,
+    /// The secret is right, but the client is pinned to another way of sending it.
+    #[error("the client is pinned to {}", .0.as_str())]
+    WrongMethod(AuthMethod),
+    /// The client is disabled.
+    #[error("the client is disabled")]
+    ClientDisabled,
+    /// The Authorization header is no Basic credentials (RFC 7617 §2).
+    #[error("malformed Basic credentials")]
+    MalformedBasic,
+    /// More than one method of authentication (RFC 6749 §2.3).
+    #[error("two methods of client authentication")]
+    TwoMethods,
+    /// Header and body name different clients.
+    #[error("two client ids")]
+    TwoClients,
+    /// An endpoint for confidential clients was used by a public one.
+    #[error("a public client where a confidential one is needed")]
+    PublicClient,
+
+    /// The code is no code of ours: spelling or checksum.
+    #[error("malformed code")]
+    MalformedCode,
+    /// No such code.
+    #[error("unknown code")]
+    UnknownCode,
+    /// The code was issued to another client.
+    #[error("the code was issued to another client")]
+    ForeignCode,
+    /// The authorization request named a redirect URI, this one does not (RFC 6749 §4.1.3).
+    #[error("redirect_uri is missing")]
+    RedirectUriMissing,
+    /// It is another one.
+    #[error("redirect_uri differs")]
+    RedirectUriDiffers,
+    /// The code has a challenge, the request no verifier (RFC 7636 §4.6).
+    #[error("code_verifier is missing")]
+    VerifierMissing,
+    /// The verifier is not that of the challenge.
+    #[error("wrong code_verifier")]
+    VerifierWrong,
+    /// A verifier where there was no challenge (RFC 9700 §4.8.2).
+    #[error("code_verifier without a challenge")]
+    VerifierWithoutChallenge,
+    /// The code's time is over; nothing is revoked.
+    #[error("the code has expired")]
+    CodeExpired,
+    /// A second valid use; the grant is revoked.
+    #[error("the code was replayed; grant {grant} is revoked")]
+    CodeReplayed {
+        /// The grant that is revoked.
+        grant: GrantId,
+    },
+    /// Killed by wrong verifiers.
+    #[error("the code is dead")]
+    CodeDead,
+    /// Its grant, session, user or client is no longer live.
+    #[error("the code's grant is not live")]
+    CodeRevoked,
+
+    /// The refresh token is none of ours: spelling or checksum.
+    #[error("malformed refresh token")]
+    MalformedRefresh,
+    /// No such grant for this client.
+    #[error("unknown refresh token")]
+    UnknownRefresh,
+    /// It was issued to another client.
+    #[error("the refresh token was issued to another client")]
+    ForeignRefresh,
+    /// Its MAC is wrong.
+    #[error("forged refresh token")]
+    BadMac,
+    /// A spent one; the grant is revoked.
+    #[error("refresh token reuse; grant {grant} is revoked")]
+    RefreshReused {
+        /// The grant that is revoked.
+        grant: GrantId,
+    },
+    /// One from a future that never was; the grant is revoked.
+    #[error(
+        "a refresh token from the future; grant {grant} is revoked: is a ring key known to others?"
+    )]
+    RefreshForged {
+        /// The grant that is revoked.
+        grant: GrantId,
+    },
+    /// Its idle or absolute end has come.
+    #[error("the refresh token has expired")]
+    RefreshExpired,
+    /// Its grant, session, user or client is no longer live.
+    #[error("the refresh token's grant is not live")]
+    RefreshRevoked,
+
+    /// `scope` is not in the syntax of RFC 6749 §3.3.
+    #[error("malformed scope")]
+    ScopeMalformed,
+    /// More than the client, or the user's consent, allows.
+    #[error("scope beyond what is allowed")]
+    ScopeTooWide,
+    /// Nothing of the scope is left that the client may still have.
+    #[error("no scope is left")]
+    ScopeEmpty,
+    /// A resource that is not granted, or not the client's to ask for.
+    #[error("resource not allowed")]
+    TargetNotAllowed,
+    /// The request resolves to more than one audience.
+    #[error("more than one audience")]
+    TargetAmbiguous,
+
+    /// Too many failures or repeats; come back later.
+    #[error("too many attempts")]
+    TooMany {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// A not-before of the revocation log still covers what would be minted.
+    #[error("minting is blocked by a not-before")]
+    MintingBlocked {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// A ring key that storage knows and this node lacks.
+    #[error("ring key {0} is not on this node")]
+    UnknownRingKey(u8),
+    /// The store could not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The state machine and we disagree about the order of steps: a fault of ours.
+    #[error("the flow went astray")]
+    Engine,
+}
+
+/// A refusal on its way out.
+#[derive(Debug, Error)]
+#[error("{cause}")]
+pub struct TokenError {
+    cause: Cause,
+    /// Whether the client tried HTTP Basic and must be answered in kind (RFC 6749 §5.2).
+    basic: bool,
+}
+
+impl<C: Into<Cause>> From<C> for TokenError {
+    fn from(cause: C) -> Self {
+        Self { cause: cause.into(), basic: false }
+    }
+}
+
+impl TokenError {
+    /// The same refusal to a client that used the Authorization header.
+    #[must_use]
+    pub fn over_basic(mut self) -> Self {
+        self.basic = true;
+        self
+    }
+
+    /// Whether the answer carries `WWW-Authenticate: Basic` (RFC 6749 §5.2).
+    pub fn challenges_basic(&self) -> bool {
+        self.basic && self.code() == ErrorCode::InvalidClient
+    }
+
+    /// The private half, for logs and audit.
+    pub fn cause(&self) -> &Cause {
+        &self.cause
+    }
+
+    /// `error`.
+    pub fn code(&self) -> ErrorCode {
+        self.cause.answer().0
+    }
+
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        self.cause.answer().1
+    }
+
+    /// `error_description`: what is wrong and how to mend it, in the characters of RFC 6749 §5.2.
+    pub fn description(&self) -> Cow<'static, str> {
+        self.cause.description()
+    }
+
+    /// When to come back, in whole seconds, beside 429 and 503.
+    pub fn retry_after(&self) -> Option<u64> {
+        let wait = match &self.cause {
+            Cause::TooMany { retry_after } | Cause::MintingBlocked { retry_after } => *retry_after,
+            _ if self.status() == 503 => Duration::from_secs(1),
+            _ => return None,
+        };
+        Some(wait.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX))
+    }
+}
+
+impl Cause {
+    /// Code and status; pinned by a test.
+    fn answer(&self) -> (ErrorCode, u16) {
+        use ErrorCode as E;
+        match self {
+            Self::Params(_)
+            | Self::InQuery
+            | Self::NotAForm
+            | Self::Missing(_)
+            | Self::TwoMethods
+            | Self::TwoClients => (E::InvalidRequest, 400),
+            Self::UnsupportedGrantType => (E::UnsupportedGrantType, 400),
+            Self::GrantNotAllowed(_) | Self::PublicClientCredentials => {
+                (E::UnauthorizedClient, 400)
+            }
+            Self::NoClient
+            | Self::NoSecret
+            | Self::UnknownClient
+            | Self::WrongSecret
+            | Self::WrongMethod(_)
+            | Self::ClientDisabled
+            | Self::MalformedBasic
+            | Self::PublicClient => (E::InvalidClient, 401),
+            Self::MalformedCode
+            | Self::UnknownCode
+            | Self::ForeignCode
+            | Self::RedirectUriMissing
+            | Self::RedirectUriDiffers
+            | Self::VerifierMissing
+            | Self::VerifierWrong
+            | Self::VerifierWithoutChallenge
+            | Self::CodeExpired
+            | Self::CodeReplayed { .. }
+            | Self::CodeDead
+            | Self::CodeRevoked
+            | Self::MalformedRefresh
+            | Self::UnknownRefresh
+            | Self::ForeignRefresh
+            | Self::BadMac
+            | Self::RefreshReused { .. }
+            | Self::RefreshForged { .. }
+            | Self::RefreshExpired
+            | Self::RefreshRevoked => (E::InvalidGrant, 400),
+            Self::ScopeMalformed | Self::ScopeTooWide | Self::ScopeEmpty => (E::InvalidScope, 400),
+            Self::TargetNotAllowed | Self::TargetAmbiguous => (E::InvalidTarget, 400),
+            Self::TooMany { .. } => (E::TemporarilyUnavailable, 429),
+            Self::MintingBlocked { .. } | Self::UnknownRingKey(_) | Self::Store(_) => {
+                (E::TemporarilyUnavailable, 503)
+            }
+            Self::Engine => (E::ServerError, 500),
+        }
+    }
+
+    fn description(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Params(invalid) => return Cow::Owned(invalid.to_string().replace('`', "'")),
+            Self::Missing(name) => {
+                return Cow::Owned(format!("the parameter '{name}' is missing or empty"));
+            }
+            Self::GrantNotAllowed(grant) => {
+                return Cow::Owned(format!(
+                    "this client may not use '{grant}'; add it to the client's grants"
+                ));
+            }
+            Self::WrongMethod(method) => {
+                return Cow::Owned(match method {
+                    AuthMethod::None => {
+                        "this client is public; send client_id and no secret".to_owned()
+                    }
+                    pinned => format!(
+                        "this client authenticates by {} only; send the secret that way, or change \
+                         the client's auth method",
+                        pinned.as_str()
+                    ),
+                });
+            }
+            Self::InQuery => "send the parameters in the body, not in the URL",
+            Self::NotAForm => "send the parameters as application/x-www-form-urlencoded",
+            Self::UnsupportedGrantType => {
+                "this grant type is not available here; grant_types_supported in the discovery \
+                 document lists those that are"
+            }
+            Self::PublicClientCredentials => {
+                "a public client cannot use client_credentials; it needs a client that has a secret"
+            }
+            Self::NoClient => {
+                "name the client: send client_id, or client id and secret by HTTP Basic"
+            }
+            Self::NoSecret => {
+                "no client authentication: check client_id, and if the client has a secret, send it \
+                 by HTTP Basic or as client_secret"
+            }
+            // One text, so that nobody learns which clients there are.
+            Self::UnknownClient | Self::WrongSecret => {
+                "client authentication failed: check client id and secret"
+            }
+            Self::ClientDisabled => "this client is disabled; ask the operator to enable it",
+            Self::MalformedBasic => {
+                "the Authorization header is not Basic with base64 of id:secret, each form-urlencoded"
+            }
+            Self::TwoMethods => {
+                "authenticate the client once: by the Authorization header or in the body, not both"
+            }
+            Self::TwoClients => "the Authorization header and client_id name different clients",
+            Self::PublicClient => "this endpoint needs a client that has a secret",
+            Self::RedirectUriMissing => {
+                "redirect_uri is missing; repeat the one of the authorization request"
+            }
+            Self::RedirectUriDiffers => "redirect_uri is not the one of the authorization request",
+            Self::VerifierMissing => {
+                "code_verifier is missing; the authorization request had a code_challenge"
+            }
+            Self::VerifierWrong => "code_verifier does not match the code_challenge",
+            Self::VerifierWithoutChallenge => {
+                "code_verifier was sent, but the authorization request had no code_challenge"
+            }
+            Self::CodeExpired => "the code has expired; begin the authorization again",
+            Self::MalformedCode
+            | Self::UnknownCode
+            | Self::ForeignCode
+            | Self::CodeReplayed { .. }
+            | Self::CodeDead
+            | Self::CodeRevoked => {
+                "the code is unknown, was used, or was issued to another client; begin the \
+                 authorization again"
+            }
+            Self::RefreshExpired => "the refresh token has expired; begin the authorization again",
+            Self::MalformedRefresh
+            | Self::UnknownRefresh
+            | Self::ForeignRefresh
+            | Self::BadMac
+            | Self::RefreshReused { .. }
+            | Self::RefreshForged { .. }
+            | Self::RefreshRevoked => {
+                "the refresh token is unknown, spent, revoked, or was issued to another client; \
+                 begin the authorization again"
+            }
+            Self::ScopeMalformed => {
+                "scope is a list of printable ASCII tokens separated by single spaces"
+            }
+            Self::ScopeTooWide => {
+                "scope goes beyond what this client was granted or may ask for; leave it out, or ask \
+                 for less"
+            }
+            Self::ScopeEmpty => "nothing of what was granted may this client still have",
+            Self::TargetNotAllowed => {
+                "resource was not granted, or is not one that this client may ask for"
+            }
+            Self::TargetAmbiguous => "a token is for one resource; name one with resource",
+            Self::TooMany { .. } => "too many attempts; wait as long as Retry-After says",
+            Self::MintingBlocked { .. } => {
+                "tokens are being revoked just now; wait as long as Retry-After says"
+            }
+            Self::UnknownRingKey(_) | Self::Store(_) => {
+                "the server cannot answer just now; nothing is wrong with the request, try it again"
+            }
+            Self::Engine => "the server failed; the operator's log has the reason",
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;
