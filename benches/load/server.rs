@@ -1,0 +1,410 @@
+//! The server under test and the floor, as processes of their own on one core.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+
+use crate::cpu;
+
+const SECRET: &str = "bench-secret-0123456789abcdefghijklmnopqrstuvwxyz";
+const PASSWORD: &str = "correct horse battery staple";
+const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+const CALLBACK: &str = "http://127.0.0.1/cb";
+
+/// The server.
+pub struct Server {
+    process: Child,
+    /// `memory`, `sqlite` or `postgres`.
+    pub engine: String,
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+    /// The path of the issuer.
+    pub path: String,
+    /// From the start of the process to the first 200, keys already made.
+    pub cold_start_ms: f64,
+    /// Resident memory before any load.
+    pub idle_mib: f64,
+    http: reqwest::Client,
+    runtime: tokio::runtime::Runtime,
+    cookie: String,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port()
+}
+
+fn pinned(core: usize) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", &core.to_string()]);
+    command
+}
+
+impl Server {
+    /// Starts it twice: once to make its keys, once to be measured.
+    pub fn start(engine: &str, dir: &Path, database: Option<&str>, core: usize) -> Self {
+        let port = free_port();
+        let config = dir.join("config.yaml");
+        fs::write(&config, configuration(engine, dir, database, port)).expect("a configuration");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .expect("a client");
+        let url = format!("http://127.0.0.1:{port}");
+        let begin = || {
+            let mut command = pinned(core);
+            command.arg(env!("CARGO_BIN_EXE_pmp-auth")).arg("serve").arg("--config").arg(&config);
+            command.current_dir(dir).env("PMP_AUTH_LOG", "warn");
+            let log = fs::File::create(dir.join("server.log")).expect("a log");
+            command.stdout(Stdio::null()).stderr(log).spawn().expect("the server starts")
+        };
+        let ready = |limit: Duration| {
+            let from = Instant::now();
+            loop {
+                let answer = runtime.block_on(http.get(format!("{url}/readyz")).send());
+                if answer.is_ok_and(|a| a.status().is_success()) {
+                    return from.elapsed();
+                }
+                assert!(
+                    from.elapsed() < limit,
+                    "not ready: see {}",
+                    dir.join("server.log").display()
+                );
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let mut process = begin();
+        ready(Duration::from_secs(30));
+        let warm = |client: &reqwest::Client| {
+            runtime.block_on(async {
+                let page = format!("{url}/t/bench/jwks.json");
+                client.get(page).send().await.expect("an answer").error_for_status().expect("keys")
+            });
+        };
+        warm(&http);
+        stop(&mut process);
+        let mut process = begin();
+        let cold_start_ms = ready(Duration::from_secs(30)).as_secs_f64() * 1e3;
+        std::thread::sleep(Duration::from_secs(1));
+        let idle_mib = cpu::resident_mib(process.id());
+        warm(&http);
+        let mut server = Self {
+            engine: engine.to_owned(),
+            path: "/t/bench".to_owned(),
+            cookie: String::new(),
+            url,
+            cold_start_ms,
+            idle_mib,
+            http,
+            runtime,
+            process: std::mem::replace(&mut process, Command::new("true").spawn().expect("true")),
+        };
+        server.cookie = server.sign_in();
+        server
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// `Authorization` of a client.
+    pub fn basic(&self, client: &str) -> String {
+        format!("Basic {}", STANDARD.encode(format!("{client}:{SECRET}")))
+    }
+
+    pub fn token(&self) -> String {
+        format!("{}/token", self.path)
+    }
+
+    /// The token endpoint of another tenant.
+    pub fn token_of(&self, tenant: &str) -> String {
+        format!("/t/{tenant}/token")
+    }
+
+    pub fn introspect(&self) -> String {
+        format!("{}/introspect", self.path)
+    }
+
+    pub fn revoke(&self) -> String {
+        format!("{}/revoke", self.path)
+    }
+
+    /// Length of the discovery document, for the floor's page.
+    pub fn page_bytes(&self) -> usize {
+        let url = format!("{}{}/.well-known/openid-configuration", self.url, self.path);
+        self.runtime.block_on(async {
+            self.http.get(url).send().await.expect("discovery").bytes().await.expect("bytes").len()
+        })
+    }
+
+    fn authorize_path(&self) -> String {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, VERIFIER.as_bytes());
+        let challenge = URL_SAFE_NO_PAD.encode(digest);
+        format!(
+            "{}/authorize?response_type=code&client_id=web&redirect_uri={}&scope=openid%20offline_access&state=s&nonce=n&code_challenge={challenge}&code_challenge_method=S256",
+            self.path, "http%3A%2F%2F127.0.0.1%2Fcb"
+        )
+    }
+
+    /// For `load.lua`: authorization path, cookie, and the form up to the code.
+    pub fn code_arguments(&self) -> String {
+        format!("{}|{}|{}", self.authorize_path(), self.cookie, self.redeem_prefix())
+    }
+
+    fn redeem_prefix(&self) -> String {
+        format!(
+            "grant_type=authorization_code&redirect_uri={}&code_verifier={VERIFIER}&code=",
+            "http%3A%2F%2F127.0.0.1%2Fcb"
+        )
+    }
+
+    /// Signs the bench user in by the login form; the cookies of the session.
+    fn sign_in(&self) -> String {
+        self.runtime.block_on(async {
+            let mut jar: Vec<(String, String)> = Vec::new();
+            let mut url = format!("{}{}", self.url, self.authorize_path());
+            let mut form: Option<Vec<(String, String)>> = None;
+            for _ in 0..10 {
+                let cookies: Vec<String> = jar.iter().map(|(n, v)| format!("{n}={v}")).collect();
+                let request = match form.take() {
+                    None => self.http.get(&url),
+                    Some(fields) => self.http.post(&url).form(&fields).header("origin", &self.url),
+                };
+                let answer = request
+                    .header("accept", "text/html")
+                    .header(COOKIE, cookies.join("; "))
+                    .send()
+                    .await
+                    .expect("an answer");
+                for line in answer.headers().get_all(SET_COOKIE) {
+                    let pair = line.to_str().expect("text").split(';').next().unwrap_or_default();
+                    let (name, value) = pair.split_once('=').expect("a cookie");
+                    jar.retain(|(known, _)| known != name);
+                    if !value.is_empty() {
+                        jar.push((name.to_owned(), value.to_owned()));
+                    }
+                }
+                let header = |name: &str| {
+                    answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
+                };
+                let refresh =
+                    header("refresh").and_then(|r| r.split_once("url=").map(|(_, u)| u.to_owned()));
+                if let Some(onward) = header(LOCATION.as_str()).or(refresh) {
+                    if onward.starts_with(CALLBACK) {
+                        return jar
+                            .iter()
+                            .map(|(n, v)| format!("{n}={v}"))
+                            .collect::<Vec<_>>()
+                            .join("; ");
+                    }
+                    url = reqwest::Url::parse(&url)
+                        .expect("a URL")
+                        .join(&onward)
+                        .expect("a URL")
+                        .into();
+                    continue;
+                }
+                let html = answer.text().await.expect("a page");
+                let (action, fields) = form_of(&html);
+                url =
+                    reqwest::Url::parse(&url).expect("a URL").join(&action).expect("a URL").into();
+                form = Some(fields);
+            }
+            panic!("the login form led nowhere");
+        })
+    }
+
+    /// `count` access tokens by client_credentials.
+    pub fn client_credentials(&self, client: &str, count: usize) -> Vec<String> {
+        let body = "grant_type=client_credentials&scope=read";
+        self.many(count, || self.token_request(client, body.to_owned()), "access_token")
+    }
+
+    /// `count` refresh tokens, each of a grant of its own.
+    pub fn refresh_tokens(&self, count: usize) -> Vec<String> {
+        self.runtime.block_on(async {
+            let mut tokens = Vec::new();
+            for _ in 0..count {
+                let url = format!("{}{}", self.url, self.authorize_path());
+                let answer = self
+                    .http
+                    .get(url)
+                    .header(COOKIE, &self.cookie)
+                    .send()
+                    .await
+                    .expect("an answer");
+                let place =
+                    answer.headers().get(LOCATION).expect("a redirect").to_str().expect("text");
+                let code =
+                    place.split("code=").nth(1).expect("a code").split('&').next().expect("a code");
+                let body = format!("{}{code}", self.redeem_prefix());
+                tokens.push(member(self.token_request("web", body).await, "refresh_token"));
+            }
+            tokens
+        })
+    }
+
+    fn token_request(
+        &self,
+        client: &str,
+        body: String,
+    ) -> impl Future<Output = String> + Send + 'static {
+        let request = self
+            .http
+            .post(format!("{}{}", self.url, self.token()))
+            .header("authorization", self.basic(client))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(body);
+        async { request.send().await.expect("an answer").text().await.expect("a body") }
+    }
+
+    fn many<F>(&self, count: usize, make: impl Fn() -> F, name: &str) -> Vec<String>
+    where
+        F: Future<Output = String> + Send + 'static,
+    {
+        self.runtime.block_on(async {
+            let mut tokens = Vec::with_capacity(count);
+            while tokens.len() < count {
+                let batch: Vec<_> =
+                    (0..16.min(count - tokens.len())).map(|_| tokio::spawn(make())).collect();
+                for one in batch {
+                    tokens.push(member(one.await.expect("a task"), name));
+                }
+            }
+            tokens
+        })
+    }
+}
+
+fn member(body: String, name: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    value[name].as_str().unwrap_or_else(|| panic!("no {name} in {body}")).to_owned()
+}
+
+fn form_of(html: &str) -> (String, Vec<(String, String)>) {
+    let unescape =
+        |text: &str| text.replace("&amp;", "&").replace("&#x2f;", "/").replace("&#x3d;", "=");
+    let attribute = |tag: &str, name: &str| {
+        tag.split_once(&format!(" {name}=\""))
+            .and_then(|(_, rest)| rest.split_once('"'))
+            .map(|(value, _)| unescape(value))
+    };
+    let form = html.split_once("<form").map(|(_, rest)| rest).expect("a form");
+    let form = form.split_once("</form>").map_or(form, |(form, _)| form);
+    let action =
+        attribute(&format!(" {}", form.split_once('>').map_or("", |(tag, _)| tag)), "action");
+    let mut fields = Vec::new();
+    for tag in form.split("<input").skip(1) {
+        let tag = tag.split_once('>').map_or(tag, |(tag, _)| tag);
+        if let Some(name) = attribute(tag, "name") {
+            let value = match name.as_str() {
+                "username" => "bench@example.com".to_owned(),
+                "password" => PASSWORD.to_owned(),
+                _ => attribute(tag, "value").unwrap_or_default(),
+            };
+            fields.push((name, value));
+        }
+    }
+    (action.unwrap_or_default(), fields)
+}
+
+fn stop(process: &mut Child) {
+    let _ = Command::new("kill").args(["-TERM", &process.id().to_string()]).status();
+    let _ = process.wait();
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        stop(&mut self.process);
+    }
+}
+
+/// The floor.
+pub struct Floor {
+    process: Child,
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+}
+
+impl Floor {
+    /// Starts it and waits until it answers.
+    pub fn start(database: Option<&str>, core: usize, page_bytes: usize) -> Self {
+        let port = free_port();
+        let mut command = pinned(core);
+        command
+            .arg(std::env::current_exe().expect("own path"))
+            .arg("--floor")
+            .arg(port.to_string());
+        command.arg(page_bytes.to_string()).args(database);
+        let process = command.spawn().expect("the floor starts");
+        let until = Instant::now() + Duration::from_secs(10);
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < until, "the floor did not come up");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { process, url: format!("http://127.0.0.1:{port}") }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn configuration(engine: &str, dir: &Path, database: Option<&str>, port: u16) -> String {
+    let storage = match engine {
+        "postgres" => format!(
+            "storage:\n  type: postgres\n  connection_string: {}\n  migrate: auto\n",
+            database.expect("a database")
+        ),
+        "sqlite" => format!(
+            "storage:\n  type: sqlite\n  connection_string: {}\n",
+            dir.join("pmp-auth.db").display()
+        ),
+        _ => String::new(),
+    };
+    let client = |id: &str, more: &str| {
+        format!("      - client_id: {id}\n        client_secret: {SECRET}\n{more}")
+    };
+    let machine = "        grants: [client_credentials]\n        scopes: [read]\n";
+    let clients = client("svc", machine)
+        + &client("opaque", &format!("{machine}        access_token_format: opaque\n"))
+        + &client(
+            "api",
+            "        grants: [client_credentials]\n        audiences: [\"https://api.example\"]\n",
+        )
+        + &client(
+            "web",
+            "        grants: [authorization_code, refresh_token]\n        scopes: [openid, offline_access]\n        redirect_uris: [\"http://127.0.0.1/cb\"]\n        require_consent: false\n        id_token_alg: ES256\n",
+        );
+    let tenant = |slug: &str, signing: &str| {
+        format!(
+            "  {slug}:\n    scopes: [openid, offline_access, read]\n    resources: [\"https://api.example\"]\n    default_resource: https://api.example\n{signing}    users:\n      - email: bench@example.com\n        password: {PASSWORD}\n    clients:\n{clients}"
+        )
+    };
+    format!(
+        "server:\n  listen: 127.0.0.1:{port}\n  public_url: http://127.0.0.1:{port}\n  secret_keys:\n    - id: 1\n      secret: {}\n{storage}tenants:\n{}{}",
+        URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(
+            &aws_lc_rs::digest::SHA256,
+            dir.to_string_lossy().as_bytes()
+        )),
+        tenant("bench", ""),
+        tenant("eddsa", "    signing:\n      access_token: EdDSA\n"),
+    )
+}
