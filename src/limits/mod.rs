@@ -1,1 +1,198 @@
-//! limits
+//! How often is too often, in this process: token-bucket limits on requests, kept in memory.
+//!
+//! Counters that all nodes share (sign-ins) are `storage::Attempts`; their names are made by
+//! `keys::limit_key`. Here are the cheap ones that protect a node from its callers.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::num::NonZeroU32;
+use std::ops::Add;
+use std::sync::Arc;
+use std::time::Duration;
+
+use governor::clock::Clock as _;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::keyed::DashMapStateStore;
+use governor::{Quota, RateLimiter, clock};
+
+use crate::base::{Clock, Timestamp};
+use crate::model::TenantUid;
+
+/// What is limited; each has a quota of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limited {
+    /// Token requests of one client: 20 a second, 200 at once.
+    Token,
+    /// Introspections by one resource server: 500 a second, 1,000 at once.
+    Introspection,
+    /// Refresh tokens with a wrong MAC, of one client and address: 20 a minute.
+    BadRefreshMac,
+    /// Wrong code verifiers of a public client, from one address: 20 a minute.
+    BadVerifier,
+    /// Failed client authentications from one address: 60 a minute.
+    ClientAuthentication,
+}
+
+/// Too often: come back after that long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooOften {
+    /// When the next one is allowed; for `Retry-After`.
+    pub retry_after: Duration,
+}
+
+impl Limited {
+    const ALL: [Self; 5] = [
+        Self::Token,
+        Self::Introspection,
+        Self::BadRefreshMac,
+        Self::BadVerifier,
+        Self::ClientAuthentication,
+    ];
+
+    /// How many at once, and how long until all of them are allowed again.
+    const fn quota(self) -> (NonZeroU32, Duration) {
+        const fn count(of: u32) -> NonZeroU32 {
+            NonZeroU32::MIN.saturating_add(of - 1)
+        }
+        match self {
+            Self::Token => (count(200), Duration::from_secs(10)),
+            Self::Introspection => (count(1000), Duration::from_secs(2)),
+            Self::BadRefreshMac | Self::BadVerifier => (count(20), Duration::from_secs(60)),
+            Self::ClientAuthentication => (count(60), Duration::from_secs(60)),
+        }
+    }
+}
+
+/// Callers whose state is kept apart; beyond them, newcomers share what room there is.
+const MAX_KEYS: usize = 100_000;
+const SHARED_KEYS: u64 = 1024;
+
+type Bucket = RateLimiter<u64, DashMapStateStore<u64>, Beat, NoOpMiddleware<Moment>>;
+
+/// The limits of this process.
+pub struct Limiter {
+    buckets: Vec<Bucket>,
+    hasher: RandomState,
+    clock: Beat,
+    max_keys: usize,
+}
+
+impl Limiter {
+    /// Limits that go by `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::bounded(clock, MAX_KEYS)
+    }
+
+    fn bounded(clock: Arc<dyn Clock>, max_keys: usize) -> Self {
+        let clock = Beat(clock);
+        let bucket = |limited: &Limited| {
+            let (burst, period) = limited.quota();
+            let quota = Quota::with_period(period / burst.get())
+                .unwrap_or_else(|| Quota::per_second(burst))
+                .allow_burst(burst);
+            RateLimiter::new(quota, DashMapStateStore::default(), clock.clone())
+        };
+        let buckets = Limited::ALL.iter().map(bucket).collect();
+        Self { buckets, hasher: RandomState::new(), clock, max_keys }
+    }
+
+    /// Counts one more of `what` by `key`, or says when to come back. Keys of different tenants
+    /// never meet.
+    pub fn check(&self, what: Limited, tenant: &TenantUid, key: &str) -> Result<(), TooOften> {
+        let bucket = &self.buckets[what as usize];
+        let mut key = self.hasher.hash_one((tenant.as_str(), key));
+        if bucket.len() >= self.max_keys {
+            bucket.retain_recent();
+            if bucket.len() >= self.max_keys {
+                key %= SHARED_KEYS;
+            }
+        }
+        bucket
+            .check_key(&key)
+            .map_err(|until| TooOften { retry_after: until.wait_time_from(self.clock.now()) })
+    }
+}
+
+/// Our clock, as governor reads it.
+#[derive(Clone)]
+struct Beat(Arc<dyn Clock>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Moment(Nanos);
+
+impl clock::Clock for Beat {
+    type Instant = Moment;
+
+    fn now(&self) -> Moment {
+        Moment(self.0.now().since(Timestamp::EPOCH).into())
+    }
+}
+
+impl Add<Nanos> for Moment {
+    type Output = Self;
+
+    fn add(self, other: Nanos) -> Self {
+        Self(self.0 + other)
+    }
+}
+
+impl clock::Reference for Moment {
+    fn duration_since(&self, earlier: Self) -> Nanos {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    fn saturating_sub(&self, duration: Nanos) -> Self {
+        Self(self.0.saturating_sub(duration))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ManualClock;
+
+    fn limiter(max_keys: usize) -> (Limiter, ManualClock) {
+        let clock = ManualClock::at(Timestamp::from_seconds(1_800_000_000));
+        (Limiter::bounded(Arc::new(clock.clone()), max_keys), clock)
+    }
+
+    #[test]
+    fn the_twenty_first_bad_mac_of_a_minute_waits_three_seconds() {
+        let (limiter, clock) = limiter(1000);
+        let acme = TenantUid::stored("acme");
+        let once = || limiter.check(Limited::BadRefreshMac, &acme, "app 192.0.2.1");
+        for _ in 0..20 {
+            assert_eq!(once(), Ok(()));
+        }
+        assert_eq!(once(), Err(TooOften { retry_after: Duration::from_secs(3) }));
+        clock.advance(Duration::from_secs(3));
+        assert_eq!(once(), Ok(()));
+        assert!(once().is_err());
+    }
+
+    #[test]
+    fn keys_tenants_and_kinds_are_counted_apart() {
+        let (limiter, _) = limiter(1000);
+        let (acme, other) = (TenantUid::stored("acme"), TenantUid::stored("other"));
+        for _ in 0..21 {
+            let _ = limiter.check(Limited::BadRefreshMac, &acme, "a");
+        }
+        assert!(limiter.check(Limited::BadRefreshMac, &acme, "a").is_err());
+        assert_eq!(limiter.check(Limited::BadRefreshMac, &acme, "b"), Ok(()));
+        assert_eq!(limiter.check(Limited::BadRefreshMac, &other, "a"), Ok(()));
+        assert_eq!(limiter.check(Limited::BadVerifier, &acme, "a"), Ok(()));
+    }
+
+    #[test]
+    fn any_number_of_callers_takes_bounded_room() {
+        let (limiter, clock) = limiter(50);
+        let acme = TenantUid::stored("acme");
+        for caller in 0..10_000 {
+            let _ = limiter.check(Limited::Token, &acme, &caller.to_string());
+        }
+        assert!(limiter.buckets[Limited::Token as usize].len() <= 50 + 1024);
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!(limiter.check(Limited::Token, &acme, "new"), Ok(()));
+        assert_eq!(limiter.buckets[Limited::Token as usize].len(), 1);
+    }
+}
