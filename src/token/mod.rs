@@ -6,3 +6,4 @@
 pub mod access;
 pub mod id;
 pub mod refresh;
+pub mod relying;
