@@ -168,6 +168,12 @@ impl Tenant {
     pub fn all_scopes(&self) -> Scope {
         self.scopes.iter().map(|scope| scope.name.as_str()).collect()
     }
+
+    /// The longest that any access token of the tenant lives.
+    pub fn longest_access_token(&self) -> Duration {
+        let own = self.clients.iter().filter_map(|client| client.access_token_ttl);
+        own.fold(self.lifetimes.access_token, Duration::max)
+    }
 }
 
 /// `tenants.<slug>.lifetimes:`

@@ -9,8 +9,10 @@ mod cost;
 mod passwords;
 mod policy;
 mod seed;
+mod sign_in;
 
 pub use cost::PasswordCost;
 pub use passwords::{Busy, Password, PasswordTooLong, Passwords};
 pub use policy::{WeakPassword, check as check_password};
 pub use seed::{Generated, Nursery, SeedError, Seeded, seed_users};
+pub use sign_in::{Door, SignIn, sign_in};
