@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::base::Secret;
 use crate::model::client::{AccessTokenFormat, GrantType, SigningAlg};
-use crate::model::{Client, Scope, TenantSlug};
+use crate::model::{Client, ClientId, Scope, TenantSlug};
 
 /// Everything that `config.yaml` and the environment say.
 #[derive(Debug, Clone)]
@@ -60,12 +60,17 @@ impl Server {
 
     /// Whether `public_url` names this machine.
     pub fn is_loopback(&self) -> bool {
-        match self.public_url.host() {
-            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-            None => false,
-        }
+        is_loopback(&self.public_url)
+    }
+}
+
+/// Whether the host of `url` is this machine: `localhost`, names below it, or a loopback address.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
     }
 }
 
@@ -157,6 +162,9 @@ pub struct Tenant {
     pub code_retry: Option<Duration>,
     /// The clients.
     pub clients: Vec<Client>,
+    /// The clients whose secret is generated at first start (`client_secret: generate`); they have
+    /// none until `config::generated` adds it.
+    pub generated_secrets: Vec<ClientId>,
     /// Users to create if absent.
     pub users: Vec<SeedUser>,
     /// Colours and words.

@@ -1,0 +1,168 @@
+use std::collections::HashSet;
+
+use argon2::{Params, PasswordHash};
+
+use super::super::keys;
+use super::super::read::{Item, Section};
+use super::super::settings::{SeedPassword, SeedUser};
+use super::secrets;
+use crate::base::Secret;
+use crate::model::user::LoginName;
+
+/// Reads `tenants.<name>.users`.
+pub(super) fn read(tenant: &Section<'_>, production: bool) -> Vec<SeedUser> {
+    let mut seen = HashSet::new();
+    let entries = tenant.get("users").map(|item| item.list()).unwrap_or_default();
+    entries
+        .into_iter()
+        .filter_map(|entry| {
+            let section = entry.section(&keys::USER);
+            let email = section.require("email", "write `email: ada@example.com`");
+            let email = email.and_then(|item| Some((email_of(&item)?, item)));
+            let username = section.get("username");
+            let username = username.and_then(|item| Some((username_of(&item)?, item)));
+            for (name, item) in email.iter().chain(&username) {
+                if !seen.insert(LoginName::canonical(name)) {
+                    item.fault(
+                        format!("`{name}` names another user of this tenant already"),
+                        "names and addresses are unique, whatever their case",
+                    );
+                }
+            }
+            let password = password(&section, production);
+            Some(SeedUser {
+                username: username.map(|(name, _)| name),
+                email: email?.0,
+                name: section.words("name", 1..=200),
+                given_name: section.words("given_name", 1..=100),
+                family_name: section.words("family_name", 1..=100),
+                password: password?,
+            })
+        })
+        .collect()
+}
+
+fn email_of(item: &Item<'_>) -> Option<String> {
+    let text = item.text()?;
+    let fits = text.len() <= 254
+        && !text
+            .contains(|c: char| c.is_whitespace() || c.is_control() || "<>(),;:\\\"[]".contains(c))
+        && text.split_once('@').is_some_and(|(local, domain)| {
+            (1..=64).contains(&local.len())
+                && !domain.contains('@')
+                && domain.split('.').all(|label| !label.is_empty())
+        });
+    if fits {
+        return Some(text.to_owned());
+    }
+    item.fault(format!("`{text}` is no e-mail address"), "write it like ada@example.com");
+    None
+}
+
+fn username_of(item: &Item<'_>) -> Option<String> {
+    let text = item.text()?;
+    let fits = text.chars().count() <= 100
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '@');
+    if fits {
+        return Some(text.to_owned());
+    }
+    item.fault(
+        format!("`{text}` is no user name"),
+        "write 1 to 100 characters without space and `@`",
+    );
+    None
+}
+
+fn password(section: &Section<'_>, production: bool) -> Option<SeedPassword> {
+    if let Some(item) = section.get("password_hash") {
+        if let Some(other) = section.get("password").or_else(|| section.get("password_file")) {
+            other.fault("`password_hash` is set too", "keep one of them");
+        }
+        return hash(&item).map(SeedPassword::Hash);
+    }
+    let generate = section.get("password").is_none_or(|item| item.as_text() == Some("generate"));
+    if generate && section.get("password_file").is_none() {
+        return Some(SeedPassword::Generate);
+    }
+    let (item, secret) = secrets::read(section, "password", "password_file", production)??;
+    // NIST SP 800-63B §3.1.1.2: at least 8 characters; more than 1024 bytes only cost time.
+    if secret.reveal().chars().count() < 8 || secret.reveal().len() > 1024 {
+        item.fault("the password does not fit", "write 8 characters to 1024 bytes, or `generate`");
+    } else if production {
+        secrets::refuse_placeholder(&item, &secret);
+    }
+    Some(SeedPassword::Plain(secret))
+}
+
+/// Bounds on what checking one password may cost: a record that asks for more is an attack or a
+/// mistake.
+fn hash(item: &Item<'_>) -> Option<Secret<String>> {
+    let text = item.text()?;
+    match check_hash(text) {
+        Ok(()) => return Some(Secret::new(text.to_owned())),
+        Err(message) => item.fault(
+            message,
+            "write a PHC string such as $argon2id$v=19$m=47104,t=1,p=1$…$…, with at most 1 GiB, \
+             10 passes and 16 lanes",
+        ),
+    }
+    None
+}
+
+fn check_hash(text: &str) -> Result<(), String> {
+    let hash = PasswordHash::new(text).map_err(|_| "this is no PHC string".to_owned())?;
+    if hash.algorithm.as_str() != "argon2id" {
+        return Err(format!("`{}` is not argon2id", hash.algorithm));
+    }
+    if hash.version.is_some_and(|version| version != 19) {
+        return Err("only version 19 of argon2id is known".into());
+    }
+    let params = Params::try_from(&hash).map_err(|_| "its parameters are malformed".to_owned())?;
+    if params.m_cost() > 1 << 20 || params.t_cost() > 10 || params.p_cost() > 16 {
+        return Err("checking one password by it would cost too much".into());
+    }
+    let salted = hash.salt.is_some_and(|salt| salt.len() >= 8);
+    if !salted || hash.hash.is_none_or(|output| output.len() < 16) {
+        return Err("its salt or its hash is missing or too short".into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SALT_AND_HASH: &str =
+        "c29tZXNhbHRzb21lc2FsdA$RdescudvJCsgt3ub+b4dWRWJTmaaJObG5K0Vb5VvT6s";
+
+    #[test]
+    fn a_hash_within_bounds_is_taken() {
+        assert_eq!(check_hash(&format!("$argon2id$v=19$m=47104,t=1,p=1${SALT_AND_HASH}")), Ok(()));
+    }
+
+    #[test]
+    fn malformed_foreign_and_costly_hashes_are_refused() {
+        for bad in [
+            "",
+            "hunter2",
+            "$argon2id$",
+            "$argon2id$v=19$m=47104,t=1,p=1$c29tZXNhbHRzb21lc2FsdA",
+            "$2b$12$C6UzMDM.H6dfI/f/IKcEeO7ZR5QYrC4wQX1nB5b2a9l0J8h9Jm0e6",
+        ] {
+            assert!(check_hash(bad).is_err(), "{bad}");
+        }
+        for head in [
+            "argon2id$v=19$m=4294967295,t=1000,p=1",
+            "argon2id$v=19$m=4294967296,t=1,p=1",
+            "argon2id$v=19$m=1048577,t=1,p=1",
+            "argon2id$v=19$m=65536,t=11,p=1",
+            "argon2id$v=19$m=65536,t=1,p=17",
+            "argon2id$v=19$m=65536,t=0,p=1",
+            "argon2id$v=16$m=65536,t=1,p=1",
+            "argon2i$v=19$m=65536,t=1,p=1",
+            "argon2id$v=19$m=1,t=1,p=1",
+        ] {
+            assert!(check_hash(&format!("${head}${SALT_AND_HASH}")).is_err(), "{head}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The configuration of `pmp-auth serve --dev`: no file, nothing kept.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::{Document, Environment, Faults, Settings};
+
+/// What `serve --dev` serves on `listen`: memory, the demo, one tenant `dev` with a user, a
+/// confidential client `web-app` and a public client `native-app`, all secrets fresh.
+pub fn dev(listen: SocketAddr, environment: &Environment) -> Result<Settings, Faults> {
+    let text = text(listen);
+    let document = Document {
+        file: "the built-in configuration",
+        base: Path::new(""),
+        text: &text,
+        world_readable: false,
+        dev: true,
+    };
+    document.settings(environment)
+}
+
+/// Where browsers find a server that listens there: an address for all interfaces is reached on
+/// loopback.
+fn public_url(listen: SocketAddr) -> String {
+    let mut local = listen;
+    if listen.ip().is_unspecified() {
+        local.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let spelt = format!("http://{local}");
+    // Port 80 goes without saying, and an issuer has one spelling.
+    spelt.strip_suffix(":80").map_or(spelt.clone(), str::to_owned)
+}
+
+fn text(listen: SocketAddr) -> String {
+    let public_url = public_url(listen);
+    format!(
+        r#"
+server:
+  listen: "{listen}"
+  public_url: "{public_url}"
+  demo: true
+tenants:
+  dev:
+    name: Dev
+    scopes:
+      - openid
+      - profile
+      - email
+      - offline_access
+      - name: demo:read
+        description: Read the demo's data
+    resources: ["{public_url}/demo/api"]
+    clients:
+      - client_id: web-app
+        name: Demo web app
+        type: confidential
+        client_secret: generate
+        redirect_uris: ["{public_url}/demo/callback"]
+        post_logout_redirect_uris: ["{public_url}/demo"]
+        grants: [authorization_code, refresh_token, client_credentials]
+        scopes: [openid, profile, email, offline_access, demo:read]
+        audiences: ["{public_url}/demo/api"]
+      - client_id: native-app
+        name: Demo native app
+        type: public
+        application_type: native
+        redirect_uris: [http://127.0.0.1/callback]
+    users:
+      - email: dev@example.com
+        username: dev
+        name: Dee Veloper
+        password: generate
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_valid_wherever_it_listens() {
+        for listen in ["127.0.0.1:8080", "0.0.0.0:9000", "[::1]:80"] {
+            let settings = dev(listen.parse().unwrap(), &Environment::empty()).unwrap();
+            assert!(settings.server.dev && settings.server.demo, "{listen}");
+            let tenant = settings.tenants.values().next().unwrap();
+            assert_eq!(tenant.generated_secrets.len(), 1);
+            assert!(tenant.clients[1].is_public());
+        }
+    }
+
+    #[test]
+    fn the_environment_reaches_it_too() {
+        let environment = Environment::empty().with("PMP_AUTH__TENANTS__DEV__NAME", "Mine");
+        let settings = dev("127.0.0.1:8080".parse().unwrap(), &environment).unwrap();
+        assert_eq!(settings.tenants.values().next().unwrap().name, "Mine");
+        let faulty = Environment::empty().with("PMP_AUTH__SERVER__DEMOO", "true");
+        let faults = dev("127.0.0.1:8080".parse().unwrap(), &faulty).unwrap_err();
+        assert!(faults.to_string().contains("did you mean `demo`?"), "{faults}");
+    }
+}
