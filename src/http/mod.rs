@@ -1,1 +1,3 @@
-//! http
+//! How the world reaches us over HTTP.
+
+pub mod pages;
