@@ -73,6 +73,8 @@ actions! {
     ClientDisabled = "client.disabled",
     /// A client was enabled again.
     ClientEnabled = "client.enabled",
+    /// A run-time client was deleted with all that is its.
+    ClientDeleted = "client.deleted",
     /// A client failed to prove itself.
     ClientAuthenticationFailed = "client.authentication_failed",
     /// A user was created.

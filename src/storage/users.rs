@@ -31,7 +31,8 @@ pub trait Users: Send + Sync {
     async fn list_users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>>;
 
     /// Sets the password and ends every session (but `keep`) and every grant of the user, each
-    /// with its own revocation (expiring at `change.not_after`), so that the next login survives.
+    /// with its own `session` or `grant` entry (expiring at `change.not_after`), so that the next
+    /// login survives. Audits `user.password_changed`.
     async fn set_password(
         &self,
         id: UserId,
@@ -49,7 +50,8 @@ pub trait Users: Send + Sync {
     ) -> Result<bool>;
 
     /// Disables: writes a `subject` not-before of `change.now` + 10 s, ends all sessions, revokes all
-    /// grants. Enabling brings none of them back.
+    /// grants; the one entry covers them all. Enabling brings none of them back. Audits
+    /// `user.disabled` or `user.enabled`.
     async fn set_user_disabled(
         &self,
         id: UserId,
@@ -57,7 +59,8 @@ pub trait Users: Send + Sync {
         change: &Change<'_>,
     ) -> Result<ChangeUser>;
 
-    /// Deletes: as disabling, and the user's personal data, consents and sessions are gone.
+    /// Deletes: as disabling, and the user's personal data, consents and sessions are gone. Audits
+    /// `user.deleted`.
     async fn delete_user(&self, id: UserId, change: &Change<'_>) -> Result<ChangeUser>;
 }
 
