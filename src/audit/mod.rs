@@ -86,7 +86,9 @@ async fn write_all(
             // Let failures gather, so that a flood of them costs few statements.
             tokio::time::sleep(PAUSE).await;
         }
-        flushes.into_iter().for_each(|done| drop(done.send(())));
+        for done in flushes {
+            let _ = done.send(());
+        }
     }
 }
 

@@ -14,4 +14,4 @@ pub use ring::{OpenError, Purpose, Ring, limit_key};
 pub use ring_checks::{RingFault, ring_checks};
 pub use set::KeyInfo;
 pub use signer::{ACCESS_TOKEN, ID_TOKEN, Signer, Verifier};
-pub use tenant_keys::TenantKeys;
+pub use tenant_keys::{KeyPolicy, RELOAD, TenantKeys};

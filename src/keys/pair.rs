@@ -17,7 +17,7 @@ use crate::model::client::SigningAlg;
 /// The key cannot be used: damaged, or of another kind than its record says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the signing key cannot be used")]
-pub struct BadKey;
+pub(super) struct BadKey;
 
 /// A private key, parsed once: parsing costs as much as signing.
 pub(super) enum Pair {

@@ -57,8 +57,8 @@ impl Limited {
         match self {
             Self::Token => (count(200), Duration::from_secs(10)),
             Self::Introspection => (count(1000), Duration::from_secs(2)),
-            Self::BadRefreshMac | Self::BadVerifier => (count(20), Duration::from_secs(60)),
-            Self::ClientAuthentication => (count(60), Duration::from_secs(60)),
+            Self::BadRefreshMac | Self::BadVerifier => (count(20), Duration::from_mins(1)),
+            Self::ClientAuthentication => (count(60), Duration::from_mins(1)),
         }
     }
 }
@@ -191,7 +191,7 @@ mod tests {
             let _ = limiter.check(Limited::Token, &acme, &caller.to_string());
         }
         assert!(limiter.buckets[Limited::Token as usize].len() <= 50 + 1024);
-        clock.advance(Duration::from_secs(3600));
+        clock.advance(Duration::from_hours(1));
         assert_eq!(limiter.check(Limited::Token, &acme, "new"), Ok(()));
         assert_eq!(limiter.buckets[Limited::Token as usize].len(), 1);
     }

@@ -1,15 +1,53 @@
-//! skeleton
+//! This node's view of the revocation log.
+//!
+//! Owns the entries in memory, how fresh they are, and the question whether a token is revoked.
+//! What is revoked is written by `storage/`, in the statement that revokes; here we follow.
+
+mod entries;
+
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Mutex;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
 use crate::base::{Clock, Timestamp};
+use crate::config::settings::RevocationMode;
 use crate::model::token::AccessClaims;
-use crate::model::{ClientId, UserId};
-use crate::storage::{LogEntry, Result, Sink, Storage};
+use crate::model::{ClientId, RevocationKey, UserId};
+use crate::storage::{LogCursor, Result, Storage, Tail};
 use crate::tenant::Tenant;
 
-/// This node's view of the revocation log.
-pub struct View {}
+use entries::{Log, keys_of, kills};
+
+/// How long until the log is followed again, hints or none; with [`COALESCE`] less than 500 ms.
+const PERIOD: Duration = Duration::from_millis(450);
+/// Hints in a row are answered no more often than this.
+const COALESCE: Duration = Duration::from_millis(20);
+/// How old the view may be and still answer, while hints of other nodes arrive.
+const FRESH: Duration = Duration::from_secs(1);
+/// … and while they do not.
+const FRESH_UNHINTED: Duration = Duration::from_secs(5);
+/// A request reads the clock before the sync that it profits from began.
+const SKEW: Duration = Duration::from_secs(2);
+/// How often expired entries are looked for.
+const PRUNE_MILLIS: i64 = 60_000;
+const PAGE: u32 = 1_000;
+
+/// This node's view of the revocation log. What this process revokes is in it before the call that
+/// revoked returns.
+pub struct View {
+    store: Arc<dyn Storage>,
+    clock: Arc<dyn Clock>,
+    log: Arc<Log>,
+    cursor: Mutex<Option<LogCursor>>,
+    /// When the last sync that succeeded began, in milliseconds.
+    synced: AtomicI64,
+    pruned: AtomicI64,
+}
 
 /// Whether a token that verifies is still good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,19 +60,94 @@ pub enum Standing {
 }
 
 impl View {
-    /// An empty view, never fresh until [`sync`](Self::sync)ed; becomes the store's sink.
+    /// An empty view, not fresh until [`sync`](Self::sync)ed. It becomes the store's sink.
     pub fn new(store: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        todo!()
+        let log = Arc::new(Log::default());
+        store.watch().set_sink(Arc::clone(&log) as _);
+        let (synced, pruned) = (AtomicI64::new(i64::MIN), AtomicI64::new(i64::MIN));
+        Arc::new(Self { store, clock, log, cursor: Mutex::default(), synced, pruned })
     }
-    /// Follows the log once, to its end.
+
+    /// Follows the log to its end: from a snapshot at first, and whenever the store's timeline
+    /// is another one. Then what this node knows and the store lost is written again.
     pub async fn sync(&self) -> Result<()> {
-        todo!()
+        let mut cursor = self.cursor.lock().await;
+        let began = self.clock.now();
+        let mut at = cursor.take();
+        loop {
+            let tail = match &at {
+                Some(place) => match self.store.revocation_tail(place, PAGE).await {
+                    Ok(tail) => tail,
+                    Err(error) => {
+                        // Go on from here next time.
+                        *cursor = at;
+                        return Err(error);
+                    }
+                },
+                None => Tail::Gone,
+            };
+            match tail {
+                Tail::Page(page) => {
+                    self.log.apply(&page.entries);
+                    at = Some(page.cursor);
+                    if !page.more {
+                        break;
+                    }
+                }
+                Tail::Gone => {
+                    at = Some(self.start_over(began).await?);
+                    break;
+                }
+            }
+        }
+        *cursor = at;
+        if began.millis() >= self.pruned.load(Ordering::Relaxed).saturating_add(PRUNE_MILLIS) {
+            self.log.prune(began);
+            self.pruned.store(began.millis(), Ordering::Relaxed);
+        }
+        self.synced.store(began.millis(), Ordering::Release);
+        Ok(())
     }
+
+    /// Takes a snapshot, keeping what we know: revocations only ever grow.
+    async fn start_over(&self, now: Timestamp) -> Result<LogCursor> {
+        let page = self.store.revocation_snapshot(now).await?;
+        let lost = self.log.missing_from(&page.entries, now);
+        self.log.apply(&page.entries);
+        if !lost.is_empty() {
+            let written = self.store.reassert_revocations(&lost, now).await?;
+            info!(
+                known = lost.len(),
+                written, "the store's timeline is new: revoked again what it lost"
+            );
+        }
+        Ok(page.cursor)
+    }
+
     /// Syncs at least every 500 ms, and on hints, until `stop`.
-    pub async fn run(self: Arc<Self>, stop: tokio_util::sync::CancellationToken) {
-        todo!()
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut hints = self.store.watch().hints();
+        let mut failing = false;
+        loop {
+            let synced = self.sync().await;
+            match &synced {
+                Err(error) if !failing => warn!(error = %error, "cannot follow the revocation log"),
+                Ok(()) if failing => info!("following the revocation log again"),
+                _ => {}
+            }
+            failing = synced.is_err();
+            tokio::time::sleep(COALESCE).await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(PERIOD) => {}
+                hint = hints.recv() => if hint == Err(RecvError::Closed) { return },
+            }
+            while hints.try_recv().is_ok() {}
+        }
     }
-    /// Whether a verified token is revoked. `kid` is that of its header.
+
+    /// Whether a verified token is revoked; `kid` is that of its header. Asks the store when the
+    /// tenant is strict or the view too old; when that fails too, nobody knows: 503.
     pub async fn standing(
         &self,
         tenant: &Tenant,
@@ -42,9 +155,19 @@ impl View {
         kid: Option<&str>,
         now: Timestamp,
     ) -> Result<Standing> {
-        todo!()
+        let keys = keys_of(claims, kid);
+        let strict = tenant.settings.revocation == RevocationMode::Strict;
+        // What the view knows is revoked is revoked, however old the view is.
+        let mut revoked = self.log.any(&tenant.uid, &keys, |entry| kills(entry, claims));
+        if !revoked && (strict || !self.is_fresh(now)) {
+            let found = tenant.store.matching_revocations(&keys, now).await?;
+            revoked = found.iter().any(|entry| kills(entry, claims));
+        }
+        Ok(if revoked { Standing::Revoked } else { Standing::Live })
     }
-    /// How long nothing may be minted for this user or client: a not-before covers it.
+
+    /// For how long nothing may be minted for this user and client: a not-before covers them, and
+    /// what is minted now would be dead at once. 503 with `Retry-After`.
     pub async fn minting_blocked(
         &self,
         tenant: &Tenant,
@@ -52,16 +175,26 @@ impl View {
         client: &ClientId,
         now: Timestamp,
     ) -> Result<Option<Duration>> {
-        todo!()
+        let mut keys = vec![RevocationKey::Tenant, RevocationKey::Client(client.to_string())];
+        keys.extend(user.map(|user| RevocationKey::Subject(user.to_string())));
+        let found = if self.is_fresh(now) {
+            self.log.entries(&tenant.uid, &keys)
+        } else {
+            tenant.store.matching_revocations(&keys, now).await?
+        };
+        let last = found.iter().filter_map(|entry| entry.not_before).max();
+        // `iat` is whole seconds: all of the second in which the not-before lies is covered.
+        let free = last.map(|last| Timestamp::from_seconds(last.seconds() + 1));
+        Ok(free.map(|free| free.since(now)).filter(|wait| !wait.is_zero()))
     }
-    /// Whether the view may answer at `now`.
-    pub fn is_fresh(&self, now: Timestamp) -> bool {
-        todo!()
-    }
-}
 
-impl Sink for View {
-    fn revoked(&self, entries: &[LogEntry]) {
-        todo!()
+    /// Whether the view may answer at `now`: its last sync began less than 1 s ago, or 5 s while
+    /// hints of other nodes do not arrive.
+    pub fn is_fresh(&self, now: Timestamp) -> bool {
+        let synced = self.synced.load(Ordering::Acquire);
+        let bound = if self.store.watch().listening() { FRESH } else { FRESH_UNHINTED };
+        let began = Timestamp::from_millis(synced);
+        // A clock that was set back says nothing about age.
+        synced != i64::MIN && now.plus(SKEW) >= began && now < began.plus(bound)
     }
 }

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::broadcast;
@@ -16,11 +17,12 @@ pub trait Sink: Send + Sync {
 pub struct Watch {
     sink: Arc<OnceLock<Arc<dyn Sink>>>,
     hints: broadcast::Sender<()>,
+    deaf: Arc<AtomicBool>,
 }
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { sink: Arc::default(), hints: broadcast::Sender::new(16) }
+        Self { sink: Arc::default(), hints: broadcast::Sender::new(16), deaf: Arc::default() }
     }
 }
 
@@ -42,6 +44,17 @@ impl Watch {
     /// For engines: something changed, here or elsewhere; readers may look sooner than planned.
     pub fn hint(&self) {
         let _ = self.hints.send(());
+    }
+
+    /// For engines: whether hints of other processes arrive now. While they do not, readers expect
+    /// less of their own view's age.
+    pub fn set_listening(&self, listening: bool) {
+        self.deaf.store(!listening, Ordering::Relaxed);
+    }
+
+    /// Whether hints of other processes arrive; true unless an engine said otherwise.
+    pub fn listening(&self) -> bool {
+        !self.deaf.load(Ordering::Relaxed)
     }
 
     /// Hints from now on. They are never to be trusted: a lost one costs time, not correctness.

@@ -1,13 +1,26 @@
-//! skeleton
+//! One tenant at run time, and the registry that finds it.
+//!
+//! Owns what a node keeps about a tenant in memory: its settings, its clients (of the configuration
+//! and made at run time) with their state, its signing keys, the tokens it has verified. None of it
+//! is asked for on the way of a request as long as it is fresh.
+
+mod clients;
+mod registry;
+mod verified;
+
 use std::sync::Arc;
+use std::time::Duration;
 
-use thiserror::Error;
+use clients::Directory;
+pub use registry::{Registry, TenantFault};
+pub use verified::{VerifiedToken, VerifiedTokens};
 
-use crate::base::{Clock, Entropy, Timestamp};
+use crate::base::{Entropy, Timestamp};
 use crate::config::settings;
-use crate::keys::{Ring, TenantKeys};
+use crate::keys::{KeyPolicy, Ring, TenantKeys};
+use crate::model::tenant::TenantRecord;
 use crate::model::{Client, ClientId, TenantSlug, TenantUid};
-use crate::storage::{Result, Storage, StoreError, TenantHandle};
+use crate::storage::{Result, TenantHandle};
 
 /// One tenant at run time.
 pub struct Tenant {
@@ -21,79 +34,65 @@ pub struct Tenant {
     pub store: TenantHandle,
     /// Its signing keys.
     pub keys: TenantKeys,
+    /// Access tokens whose signature was checked before.
+    pub verified: VerifiedTokens,
+    clients: Directory,
 }
 
 impl Tenant {
-    /// The issuer, byte for byte as in tokens.
+    /// A tenant as storage knows it, with what the configuration says about it. No I/O.
+    pub fn new(
+        record: &TenantRecord,
+        settings: Arc<settings::Tenant>,
+        store: TenantHandle,
+        ring: Arc<Ring>,
+        entropy: Arc<dyn Entropy>,
+        verified: VerifiedTokens,
+    ) -> Self {
+        let policy = key_policy(&settings);
+        Self {
+            uid: record.uid.clone(),
+            slug: record.slug.clone(),
+            keys: TenantKeys::new(record.uid.clone(), store.clone(), ring, entropy, policy),
+            clients: Directory::new(&settings.clients),
+            settings,
+            store,
+            verified,
+        }
+    }
+
+    /// The issuer, byte for byte as in tokens (RFC 8414 §2).
     pub fn issuer(&self) -> &str {
         &self.settings.issuer
     }
-    /// The client of this id, from YAML or made at run time; `enabled` says whether it is now.
+
+    /// The client of this id, of the configuration or made at run time. `enabled` says whether it
+    /// is now: a change made elsewhere is seen within a second or so.
     pub async fn client(&self, id: &ClientId) -> Result<Option<Arc<Client>>> {
-        todo!()
+        self.clients.find(id, &self.store).await
+    }
+
+    /// Reads client states and keys again. `idle` includes what nobody asked for lately.
+    async fn refresh(&self, idle: bool, age: Duration, now: Timestamp) -> Result<()> {
+        if self.clients.in_use() || idle {
+            self.clients.refresh(&self.store).await?;
+        }
+        self.keys.refresh(age, now).await
     }
 }
 
-/// The tenants that this node serves.
-pub struct Registry {}
-
-/// Why the tenants cannot be loaded.
-#[derive(Debug, Error)]
-pub enum TenantFault {
-    /// A run-time client has the id of a client of the configuration.
-    #[error("tenants.{tenant}.clients: a client `{client}` was also created at run time")]
-    ClientTwice {
-        /// The tenant.
-        tenant: TenantSlug,
-        /// The client.
-        client: ClientId,
-    },
-    /// The store could not answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl Registry {
-    /// Loads every tenant of the configuration, making those that storage does not know.
-    pub async fn load(
-        settings: &settings::Settings,
-        store: Arc<dyn Storage>,
-        ring: Arc<Ring>,
-        entropy: Arc<dyn Entropy>,
-        now: Timestamp,
-    ) -> std::result::Result<Arc<Self>, TenantFault> {
-        todo!()
-    }
-    /// Reads statuses (and client states, keys of tenants in use) again.
-    pub async fn refresh(&self, now: Timestamp) -> Result<()> {
-        todo!()
-    }
-    /// Refreshes at least once a second, and on hints, until `stop`.
-    pub async fn run(
-        self: Arc<Self>,
-        clock: Arc<dyn Clock>,
-        stop: tokio_util::sync::CancellationToken,
-    ) {
-        todo!()
-    }
-    /// The active tenant served under `/t/{slug}`; none that has a host of its own.
-    pub fn by_slug(&self, slug: &str) -> Option<Arc<Tenant>> {
-        todo!()
-    }
-    /// The active tenant whose own host this is (lower case, with a port where configured so).
-    pub fn by_host(&self, host: &str) -> Option<Arc<Tenant>> {
-        todo!()
-    }
-    /// The active tenant of this identity.
-    pub fn by_uid(&self, uid: &TenantUid) -> Option<Arc<Tenant>> {
-        todo!()
-    }
-    /// The active tenant of this name, however it is reached; for commands.
-    pub fn named(&self, slug: &TenantSlug) -> Option<Arc<Tenant>> {
-        todo!()
-    }
-    /// Every active tenant, by slug.
-    pub fn all(&self) -> Vec<Arc<Tenant>> {
-        todo!()
-    }
+fn key_policy(settings: &settings::Tenant) -> KeyPolicy {
+    let signing = settings.signing;
+    let mut algs = vec![signing.access_token, signing.id_token];
+    algs.extend(settings.clients.iter().filter_map(|client| client.id_token_alg));
+    algs.sort_unstable();
+    algs.dedup();
+    // Run-time clients may have longer lives than the configuration's: an hour is the least.
+    let longest = settings
+        .clients
+        .iter()
+        .filter_map(|client| client.access_token_ttl)
+        .chain([settings.lifetimes.access_token, settings.lifetimes.id_token])
+        .fold(Duration::from_hours(1), Duration::max);
+    KeyPolicy { algs, rsa_bits: signing.rsa_bits, longest_token: longest, grace: signing.grace }
 }

@@ -4,6 +4,10 @@
 //! Whether a verified token was revoked is for `revocation/` to say.
 
 pub mod access;
+mod claims;
 pub mod id;
+mod jws;
 pub mod refresh;
 pub mod relying;
+
+pub use jws::Why;

@@ -1,0 +1,131 @@
+//! The entries of the log, and which tokens they kill.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::base::Timestamp;
+use crate::model::token::AccessClaims;
+use crate::model::{Revocation, RevocationKey, TenantUid};
+use crate::storage::{LogEntry, Sink};
+
+/// Everything that can be said in the log about a token with these claims, signed by `kid`.
+pub(super) fn keys_of(claims: &AccessClaims, kid: Option<&str>) -> Vec<RevocationKey> {
+    let mut keys = Vec::with_capacity(8);
+    keys.push(RevocationKey::Jti(claims.jti.clone()));
+    keys.push(RevocationKey::Tenant);
+    keys.push(RevocationKey::Client(claims.client.to_string()));
+    keys.extend(claims.user.map(|user| RevocationKey::Subject(user.to_string())));
+    keys.extend(claims.session.map(|session| RevocationKey::Session(session.to_string())));
+    if let Some(grant) = claims.grant {
+        keys.push(RevocationKey::Grant(grant.to_string()));
+        keys.extend(claims.generation.map(|generation| RevocationKey::head(grant, generation)));
+    }
+    keys.extend(kid.map(|kid| RevocationKey::Kid(kid.to_owned())));
+    keys
+}
+
+/// Whether an entry, one of whose token's keys it names, kills the token.
+pub(super) fn kills(entry: &Revocation, claims: &AccessClaims) -> bool {
+    let covers = |audience: &Vec<String>| audience.iter().any(|aud| claims.audience.contains(aud));
+    entry.audience.as_ref().is_none_or(covers)
+        && entry.not_before.is_none_or(|not_before| claims.issued_at <= not_before)
+}
+
+/// The live entries that this node knows. They only ever grow, until they expire.
+#[derive(Default)]
+pub(super) struct Log {
+    tenants: RwLock<HashMap<TenantUid, Entries>>,
+}
+
+type Entries = HashMap<RevocationKey, Vec<Revocation>>;
+
+impl Log {
+    /// Adds entries; known ones change nothing.
+    pub(super) fn apply(&self, entries: &[LogEntry]) {
+        if entries.is_empty() {
+            return;
+        }
+        let mut tenants = self.write();
+        for LogEntry { tenant, revocation } in entries {
+            if !tenants.contains_key(tenant) {
+                tenants.insert(tenant.clone(), Entries::new());
+            }
+            let Some(known) = tenants.get_mut(tenant) else { continue };
+            let same = known.entry(revocation.key.clone()).or_default();
+            match same.iter_mut().find(|other| says_the_same(other, revocation)) {
+                Some(other) => other.expires_at = other.expires_at.max(revocation.expires_at),
+                None => same.push(revocation.clone()),
+            }
+        }
+    }
+
+    /// Whether `which` holds for any entry of one of the keys.
+    pub(super) fn any(
+        &self,
+        tenant: &TenantUid,
+        keys: &[RevocationKey],
+        which: impl Fn(&Revocation) -> bool,
+    ) -> bool {
+        let tenants = self.read();
+        tenants
+            .get(tenant)
+            .is_some_and(|known| keys.iter().filter_map(|key| known.get(key)).flatten().any(which))
+    }
+
+    /// The entries of any of the keys.
+    pub(super) fn entries(&self, tenant: &TenantUid, keys: &[RevocationKey]) -> Vec<Revocation> {
+        let tenants = self.read();
+        let known = tenants.get(tenant);
+        let of = |key| known.and_then(|known| known.get(key)).into_iter().flatten();
+        keys.iter().flat_map(of).cloned().collect()
+    }
+
+    /// What we know, live at `now`, that is not in `there`.
+    pub(super) fn missing_from(&self, there: &[LogEntry], now: Timestamp) -> Vec<LogEntry> {
+        let mut known: HashMap<_, Vec<_>> = HashMap::new();
+        for LogEntry { tenant, revocation } in there {
+            known.entry((tenant, &revocation.key)).or_default().push(revocation);
+        }
+        let is_there = |tenant: &TenantUid, ours: &Revocation| {
+            let same = known.get(&(tenant, &ours.key)).into_iter().flatten();
+            same.into_iter().any(|theirs| says_the_same(theirs, ours))
+        };
+        let tenants = self.read();
+        let all = tenants.iter().flat_map(|(tenant, entries)| {
+            entries.values().flatten().map(move |revocation| (tenant, revocation))
+        });
+        all.filter(|(tenant, ours)| ours.expires_at > now && !is_there(tenant, ours))
+            .map(|(tenant, ours)| LogEntry { tenant: tenant.clone(), revocation: ours.clone() })
+            .collect()
+    }
+
+    /// Forgets entries that can match no live token any more.
+    pub(super) fn prune(&self, now: Timestamp) {
+        let over = |entry: &Revocation| entry.expires_at <= now;
+        self.write().retain(|_, known| {
+            known.retain(|_, same| {
+                same.retain(|entry| !over(entry));
+                !same.is_empty()
+            });
+            !known.is_empty()
+        });
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, HashMap<TenantUid, Entries>> {
+        self.tenants.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, HashMap<TenantUid, Entries>> {
+        self.tenants.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sink for Log {
+    fn revoked(&self, entries: &[LogEntry]) {
+        self.apply(entries);
+    }
+}
+
+fn says_the_same(one: &Revocation, other: &Revocation) -> bool {
+    one.key == other.key && one.not_before == other.not_before && one.audience == other.audience
+}
