@@ -12,3 +12,25 @@ pub trait AuditLog: Send + Sync {
     /// The newest `limit` records, newest first.
     async fn list_audit(&self, limit: u32) -> Result<Vec<AuditRecord>>;
 }
+
+/// The kinds of resource that audit records name.
+const RESOURCES: &[&str] = &[
+    "api_key",
+    "client",
+    "code",
+    "consent",
+    "device_code",
+    "grant",
+    "key",
+    "request",
+    "session",
+    "subject",
+    "tenant",
+    "token",
+    "user",
+];
+
+/// The kind of resource that was stored; `other` when no version of ours wrote it.
+pub fn resource_kind(stored: &str) -> &'static str {
+    RESOURCES.iter().find(|kind| **kind == stored).copied().unwrap_or("other")
+}

@@ -36,7 +36,7 @@ use async_trait::async_trait;
 
 pub use access_tokens::{AccessTokens, NewOpaqueToken, OpaqueRecord};
 pub use attempts::Attempts;
-pub use audit_log::AuditLog;
+pub use audit_log::{AuditLog, resource_kind};
 pub use cleanup::{Cleaned, Horizon, KINDS, Kind};
 pub use clients::{ClientState, Clients, CreateClient, SetClientState};
 pub use codes::{

@@ -1,0 +1,126 @@
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use sqlx::Transaction;
+use sqlx::sqlite::{Sqlite as Db, SqliteRow};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use super::error::{at_commit, unavailable};
+use super::store::Sqlite;
+use super::value::Statement;
+use crate::model::{Revocation, TenantUid};
+use crate::storage::{LogEntry, Result, StoreError};
+
+/// How long a writer waits for its turn.
+const TURN: Duration = Duration::from_secs(5);
+
+/// What a change does, once it is its turn.
+pub(super) type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 't>>;
+
+/// A change under way: the only writer, until it commits.
+pub(super) struct Tx {
+    inner: Transaction<'static, Db>,
+    store: Sqlite,
+    revoked: Vec<LogEntry>,
+    hint: bool,
+}
+
+impl Sqlite {
+    /// Runs `work` as one `BEGIN IMMEDIATE`; what it returns is committed, its error rolls back.
+    /// Once begun it comes to its end, whatever becomes of the caller.
+    pub(super) async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut Tx) -> Work<'t, T> + Send + 'static,
+    {
+        let turn = self.turn().await?;
+        let store = self.clone();
+        let task = tokio::spawn(async move {
+            let outcome = store.transact(work).await;
+            drop(turn);
+            outcome
+        });
+        task.await.map_err(StoreError::unknown)?
+    }
+
+    /// A place at the head of the queue of writers; a caller who leaves the queue changes nothing.
+    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit> {
+        match timeout(TURN, self.writers().acquire_owned()).await {
+            Ok(turn) => turn.map_err(StoreError::unavailable),
+            Err(_) => Err(StoreError::unavailable("waited too long for other writers")),
+        }
+    }
+
+    async fn transact<T, F>(&self, work: F) -> Result<T>
+    where
+        F: for<'t> FnOnce(&'t mut Tx) -> Work<'t, T>,
+    {
+        self.count(1);
+        let inner = self.writer().begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
+        let mut tx = Tx { inner, store: self.clone(), revoked: Vec::new(), hint: false };
+        match work(&mut tx).await {
+            Ok(outcome) => tx.commit().await.map(|()| outcome),
+            Err(error) => {
+                tx.rollback().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Tx {
+    /// The store that is being changed.
+    pub(super) fn store(&self) -> &Sqlite {
+        &self.store
+    }
+
+    /// Runs a statement; how many rows it changed.
+    pub(super) async fn run(&mut self, statement: Statement) -> Result<u64> {
+        self.store.count(1);
+        let done = statement.execute(&mut *self.inner).await.map_err(unavailable)?;
+        Ok(done.rows_affected())
+    }
+
+    /// The row, if there is one.
+    pub(super) async fn row(&mut self, statement: Statement) -> Result<Option<SqliteRow>> {
+        self.store.count(1);
+        statement.fetch_optional(&mut *self.inner).await.map_err(unavailable)
+    }
+
+    /// All rows.
+    pub(super) async fn rows(&mut self, statement: Statement) -> Result<Vec<SqliteRow>> {
+        self.store.count(1);
+        statement.fetch_all(&mut *self.inner).await.map_err(unavailable)
+    }
+
+    /// Remembers what the sink is to hear of once this is committed.
+    pub(super) fn note_revoked(&mut self, tenant: &TenantUid, revocation: Revocation) {
+        self.revoked.push(LogEntry { tenant: tenant.clone(), revocation });
+    }
+
+    /// Something that nodes cache has changed: their readers are told once this is committed.
+    pub(super) fn hint(&mut self) {
+        self.hint = true;
+    }
+
+    async fn commit(self) -> Result<()> {
+        let Self { inner, store, revoked, hint } = self;
+        store.count(1);
+        inner.commit().await.map_err(at_commit)?;
+        // Before the method returns: what this node revoked, this node refuses at once.
+        store.events().revoked(&revoked);
+        if hint || !revoked.is_empty() {
+            store.events().hint();
+        }
+        Ok(())
+    }
+
+    async fn rollback(self) {
+        self.store.count(1);
+        if let Err(error) = self.inner.rollback().await {
+            tracing::warn!(error = %error, "a transaction could not be rolled back");
+        }
+    }
+}
