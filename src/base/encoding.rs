@@ -35,6 +35,32 @@ pub mod base64url {
     }
 }
 
+/// Base 64 with the plain alphabet (RFC 4648 §4), as HTTP Basic writes it.
+pub mod base64 {
+    use base64::Engine as _;
+    use base64::alphabet::STANDARD as PLAIN;
+    use base64::engine::general_purpose::STANDARD;
+    use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+    use super::MalformedText;
+
+    // Some clients leave the padding out; HTTP Basic is the one place where that is forgiven.
+    const LENIENT: GeneralPurpose = GeneralPurpose::new(
+        &PLAIN,
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+    );
+
+    /// Spells `bytes`.
+    pub fn encode(bytes: impl AsRef<[u8]>) -> String {
+        STANDARD.encode(bytes)
+    }
+
+    /// Reads `text`, padded or not.
+    pub fn decode(text: &str) -> Result<Vec<u8>, MalformedText> {
+        LENIENT.decode(text).map_err(|_| MalformedText)
+    }
+}
+
 /// Base 62 (digits, upper case, lower case) of fixed width: a number of `n` bytes always takes the
 /// same count of letters, so the spelling is unique and a double click selects all of it.
 pub mod base62 {

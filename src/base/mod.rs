@@ -11,7 +11,7 @@ mod timestamp;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use credential::{CredentialKind, MalformedCredential};
 pub use digest::Digest;
-pub use encoding::{MalformedText, base62, base64url, hex};
+pub use encoding::{MalformedText, base62, base64, base64url, hex};
 pub use entropy::{Entropy, SystemEntropy};
 pub use secret::Secret;
 pub use timestamp::Timestamp;

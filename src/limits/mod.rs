@@ -29,7 +29,7 @@ pub enum Limited {
     BadRefreshMac,
     /// Wrong code verifiers of a public client, from one address: 20 a minute.
     BadVerifier,
-    /// Failed client authentications from one address: 60 a minute.
+    /// Failed authentications of one client from one address: 15 a minute.
     ClientAuthentication,
 }
 
@@ -58,7 +58,7 @@ impl Limited {
             Self::Token => (count(200), Duration::from_secs(10)),
             Self::Introspection => (count(1000), Duration::from_secs(2)),
             Self::BadRefreshMac | Self::BadVerifier => (count(20), Duration::from_mins(1)),
-            Self::ClientAuthentication => (count(60), Duration::from_mins(1)),
+            Self::ClientAuthentication => (count(15), Duration::from_mins(1)),
         }
     }
 }
@@ -72,6 +72,8 @@ type Bucket = RateLimiter<u64, DashMapStateStore<u64>, Beat, NoOpMiddleware<Mome
 /// The limits of this process.
 pub struct Limiter {
     buckets: Vec<Bucket>,
+    /// Until when a key is over its limit, for those that are asked before they are counted.
+    closed: moka::sync::Cache<(Limited, u64), Timestamp>,
     hasher: RandomState,
     clock: Beat,
     max_keys: usize,
@@ -93,23 +95,38 @@ impl Limiter {
             RateLimiter::new(quota, DashMapStateStore::default(), clock.clone())
         };
         let buckets = Limited::ALL.iter().map(bucket).collect();
-        Self { buckets, hasher: RandomState::new(), clock, max_keys }
+        let closed = moka::sync::Cache::new(max_keys as u64);
+        Self { buckets, closed, hasher: RandomState::new(), clock, max_keys }
     }
 
     /// Counts one more of `what` by `key`, or says when to come back. Keys of different tenants
     /// never meet.
     pub fn check(&self, what: Limited, tenant: &TenantUid, key: &str) -> Result<(), TooOften> {
         let bucket = &self.buckets[what as usize];
-        let mut key = self.hasher.hash_one((tenant.as_str(), key));
+        let name = self.hasher.hash_one((tenant.as_str(), key));
+        let mut key = name;
         if bucket.len() >= self.max_keys {
             bucket.retain_recent();
             if bucket.len() >= self.max_keys {
                 key %= SHARED_KEYS;
             }
         }
-        bucket
-            .check_key(&key)
-            .map_err(|until| TooOften { retry_after: until.wait_time_from(self.clock.now()) })
+        bucket.check_key(&key).map_err(|until| {
+            let retry_after = until.wait_time_from(self.clock.now());
+            self.closed.insert((what, name), self.clock.0.now().plus(retry_after));
+            TooOften { retry_after }
+        })
+    }
+
+    /// Whether `key` is over its limit just now, without counting: for what is counted only when it
+    /// fails, so that past the limit it is not even tried.
+    pub fn closed(&self, what: Limited, tenant: &TenantUid, key: &str) -> Result<(), TooOften> {
+        let name = self.hasher.hash_one((tenant.as_str(), key));
+        let now = self.clock.0.now();
+        match self.closed.get(&(what, name)) {
+            Some(until) if now < until => Err(TooOften { retry_after: until.since(now) }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -168,6 +185,25 @@ mod tests {
         clock.advance(Duration::from_secs(3));
         assert_eq!(once(), Ok(()));
         assert!(once().is_err());
+    }
+
+    #[test]
+    fn a_key_over_its_limit_is_closed_until_it_may_come_back() {
+        let (limiter, clock) = limiter(1000);
+        let acme = TenantUid::stored("acme");
+        let closed = |key| limiter.closed(Limited::ClientAuthentication, &acme, key);
+        for _ in 0..15 {
+            assert_eq!(closed("app 192.0.2.1"), Ok(()));
+            let counted =
+                limiter.check(Limited::ClientAuthentication, &acme, "app 192.0.2.1");
+            assert_eq!(counted, Ok(()));
+        }
+        assert!(limiter.check(Limited::ClientAuthentication, &acme, "app 192.0.2.1").is_err());
+        let wait = TooOften { retry_after: Duration::from_secs(4) };
+        assert_eq!(closed("app 192.0.2.1"), Err(wait));
+        assert_eq!(closed("app 192.0.2.2"), Ok(()));
+        clock.advance(Duration::from_secs(4));
+        assert_eq!(closed("app 192.0.2.1"), Ok(()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::engine::Refusal;
 use super::params::InvalidParams;
 use crate::model::GrantId;
 use crate::model::client::AuthMethod;
@@ -132,6 +133,9 @@ pub enum Cause {
     /// The Authorization header is no Basic credentials (RFC 7617 §2).
     #[error("malformed Basic credentials")]
     MalformedBasic,
+    /// A client assertion (RFC 7523), which no client here is registered for.
+    #[error("a client assertion")]
+    Assertion,
     /// More than one method of authentication (RFC 6749 §2.3).
     #[error("two methods of client authentication")]
     TwoMethods,
@@ -249,6 +253,9 @@ pub enum Cause {
     /// The store could not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The state machine refused the grant, our own checks notwithstanding.
+    #[error("the grant was refused")]
+    GrantRefused,
     /// The state machine and we disagree about the order of steps: a fault of ours.
     #[error("the flow went astray")]
     Engine,
@@ -263,13 +270,38 @@ pub struct TokenError {
     basic: bool,
 }
 
-impl<C: Into<Cause>> From<C> for TokenError {
-    fn from(cause: C) -> Self {
-        Self { cause: cause.into(), basic: false }
+impl From<Cause> for TokenError {
+    fn from(cause: Cause) -> Self {
+        Self { cause, basic: false }
+    }
+}
+
+impl From<InvalidParams> for TokenError {
+    fn from(invalid: InvalidParams) -> Self {
+        Cause::Params(invalid).into()
+    }
+}
+
+impl From<Refusal> for TokenError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::InvalidGrant => Cause::GrantRefused,
+            Refusal::InvalidScope => Cause::ScopeTooWide,
+            _ => Cause::Engine,
+        }
+        .into()
     }
 }
 
 impl TokenError {
+    /// Whether someone should look at it: a stolen credential was used, or we failed.
+    pub fn is_alarming(&self) -> bool {
+        matches!(
+            self.cause,
+            Cause::CodeReplayed { .. } | Cause::RefreshReused { .. } | Cause::RefreshForged { .. }
+        ) || self.status() >= 500
+    }
+
     /// The same refusal to a client that used the Authorization header.
     #[must_use]
     pub fn over_basic(mut self) -> Self {
@@ -335,6 +367,7 @@ impl Cause {
             | Self::WrongMethod(_)
             | Self::ClientDisabled
             | Self::MalformedBasic
+            | Self::Assertion
             | Self::PublicClient => (E::InvalidClient, 401),
             Self::MalformedCode
             | Self::UnknownCode
@@ -355,7 +388,8 @@ impl Cause {
             | Self::RefreshReused { .. }
             | Self::RefreshForged { .. }
             | Self::RefreshExpired
-            | Self::RefreshRevoked => (E::InvalidGrant, 400),
+            | Self::RefreshRevoked
+            | Self::GrantRefused => (E::InvalidGrant, 400),
             Self::ScopeMalformed | Self::ScopeTooWide | Self::ScopeEmpty => (E::InvalidScope, 400),
             Self::TargetNotAllowed | Self::TargetAmbiguous => (E::InvalidTarget, 400),
             Self::TooMany { .. } => (E::TemporarilyUnavailable, 429),
@@ -413,6 +447,10 @@ impl Cause {
             Self::MalformedBasic => {
                 "the Authorization header is not Basic with base64 of id:secret, each form-urlencoded"
             }
+            Self::Assertion => {
+                "client assertions are not supported; token_endpoint_auth_methods_supported in the \
+                 discovery document lists what is"
+            }
             Self::TwoMethods => {
                 "authenticate the client once: by the Authorization header or in the body, not both"
             }
@@ -435,7 +473,8 @@ impl Cause {
             | Self::ForeignCode
             | Self::CodeReplayed { .. }
             | Self::CodeDead
-            | Self::CodeRevoked => {
+            | Self::CodeRevoked
+            | Self::GrantRefused => {
                 "the code is unknown, was used, or was issued to another client; begin the \
                  authorization again"
             }

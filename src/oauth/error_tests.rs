@@ -24,6 +24,7 @@ fn every_cause() -> Vec<Cause> {
         Cause::WrongMethod(AuthMethod::None),
         Cause::ClientDisabled,
         Cause::MalformedBasic,
+        Cause::Assertion,
         Cause::TwoMethods,
         Cause::TwoClients,
         Cause::PublicClient,
@@ -57,6 +58,7 @@ fn every_cause() -> Vec<Cause> {
         Cause::UnknownRingKey(7),
         Cause::Store(StoreError::unavailable("gone")),
         Cause::Store(StoreError::unknown("lost")),
+        Cause::GrantRefused,
         Cause::Engine,
     ]
 }
@@ -94,6 +96,7 @@ const ANSWERS: &[&str] = &[
     "401 invalid_client WrongMethod",
     "401 invalid_client ClientDisabled",
     "401 invalid_client MalformedBasic",
+    "401 invalid_client Assertion",
     "400 invalid_request TwoMethods",
     "400 invalid_request TwoClients",
     "401 invalid_client PublicClient",
@@ -127,6 +130,7 @@ const ANSWERS: &[&str] = &[
     "503 temporarily_unavailable UnknownRingKey",
     "503 temporarily_unavailable Store",
     "503 temporarily_unavailable Store",
+    "400 invalid_grant GrantRefused",
     "500 server_error Engine",
 ];
 

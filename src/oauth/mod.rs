@@ -3,8 +3,91 @@
 //! Owns the protocol's decisions. `engine/` is the one folder that knows oxide-auth; storage decides
 //! what must happen once; `token/` makes and reads tokens; `http/` speaks HTTP.
 
+pub mod client;
+pub(crate) mod engine;
 pub mod error;
+mod grants;
+pub mod introspect;
+pub mod metadata;
 pub mod params;
+pub mod revoke;
+pub mod target;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod token;
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
+pub use client::{AuthenticatedClient, Presented};
 pub use error::{Cause, ErrorCode, TokenError};
 pub use params::{InvalidParams, Params};
+
+use crate::audit::Recorder;
+use crate::base::{Entropy, Timestamp};
+use crate::keys::Ring;
+use crate::limits::Limiter;
+use crate::model::Audit;
+use crate::revocation::View;
+use crate::storage::Storage;
+use crate::tenant::Tenant;
+
+/// What every endpoint needs beside the tenant; one for the whole process.
+pub struct Services {
+    /// Where randomness comes from.
+    pub entropy: Arc<dyn Entropy>,
+    /// The key ring.
+    pub ring: Arc<Ring>,
+    /// This node's view of the revocation log.
+    pub revocations: Arc<View>,
+    /// Limits of this process.
+    pub limiter: Arc<Limiter>,
+    /// Audit records of failures.
+    pub recorder: Recorder,
+    /// The store, for the few questions that are no tenant's.
+    pub store: Arc<dyn Storage>,
+    /// Which refresh heads were seen in use.
+    pub heads: token::SeenHeads,
+    /// Serialised discovery documents.
+    pub published: metadata::Published,
+}
+
+impl Services {
+    /// Puts the parts together.
+    pub fn new(
+        entropy: Arc<dyn Entropy>,
+        ring: Arc<Ring>,
+        revocations: Arc<View>,
+        limiter: Arc<Limiter>,
+        recorder: Recorder,
+        store: Arc<dyn Storage>,
+    ) -> Self {
+        let (heads, published) = (token::SeenHeads::default(), metadata::Published::default());
+        Self { entropy, ring, revocations, limiter, recorder, store, heads, published }
+    }
+}
+
+/// One request on its way through the protocol: for whom, when, from where.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// What every endpoint needs.
+    pub services: &'a Services,
+    /// The tenant that is addressed.
+    pub tenant: &'a Arc<Tenant>,
+    /// The one `now` of the request.
+    pub now: Timestamp,
+    /// Who and where, for audit records.
+    pub audit: &'a Audit,
+}
+
+impl Call<'_> {
+    /// The peer's address as text; empty when there is none.
+    pub fn address(&self) -> &str {
+        self.audit.ip.as_deref().unwrap_or("")
+    }
+
+    /// The peer's address.
+    pub fn peer(&self) -> Option<IpAddr> {
+        self.address().parse().ok()
+    }
+}

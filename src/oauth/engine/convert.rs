@@ -52,7 +52,6 @@ pub(super) fn refusal(kind: Kind) -> Refusal {
         Kind::UnauthorizedClient => Refusal::UnauthorizedClient,
         Kind::UnsupportedGrantType => Refusal::UnsupportedGrantType,
         Kind::InvalidScope => Refusal::InvalidScope,
-        _ => Refusal::OutOfOrder,
     }
 }
 

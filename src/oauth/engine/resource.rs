@@ -1,6 +1,7 @@
 //! A protected resource (RFC 6750) as oxide-auth's `Resource` machine: ours is userinfo.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use oxide_auth::code_grant::resource::{
     Error, ErrorCode, Input, Output, Request, Resource as Oxide,
@@ -39,14 +40,14 @@ pub(crate) enum ResourceAsk {
 pub(crate) enum ResourceAnswer {
     /// A live token. One that is not ends the flow instead: the machine would call it
     /// `invalid_request`, where RFC 6750 §3.1 says `invalid_token`.
-    Recovered(Box<AccessClaims>),
+    Recovered(Arc<AccessClaims>),
 }
 
 /// The machine and what it keeps of ours.
 pub(crate) struct ResourceMachine<'a> {
     machine: Oxide,
     resource: Resource<'a>,
-    claims: Option<Box<AccessClaims>>,
+    claims: Option<Arc<AccessClaims>>,
 }
 
 impl<'a> ResourceMachine<'a> {
@@ -63,7 +64,7 @@ impl<'a> ResourceMachine<'a> {
 impl Machine for ResourceMachine<'_> {
     type Ask = ResourceAsk;
     type Answer = ResourceAnswer;
-    type Done = Box<AccessClaims>;
+    type Done = Arc<AccessClaims>;
 
     fn start(&mut self) -> Result<StepOf<Self>, Refusal> {
         let Output::DetermineScopes =

@@ -1,0 +1,84 @@
+//! Discovery (OpenID Connect Discovery §3). The same document stands at the OpenID Connect and at the
+//! OAuth 2 address (RFC 8414 §3), so that no client can read two truths.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::config::settings;
+use crate::identity::claims;
+use crate::model::client::SigningAlg;
+use crate::oauth::{Call, metadata};
+
+/// The claims of the protocol itself, beside those about the user.
+const PROTOCOL_CLAIMS: [&str; 11] =
+    ["sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "sid"];
+
+/// The document of the tenant, as JSON text; cached.
+pub fn document(call: &Call<'_>) -> Arc<str> {
+    call.services.published.document(call.tenant, write)
+}
+
+fn write(tenant: &settings::Tenant) -> Value {
+    let at = |path: &str| Value::from(format!("{}{path}", tenant.issuer));
+    let claims: Vec<&str> = PROTOCOL_CLAIMS.iter().chain(claims::SUPPORTED).copied().collect();
+    let mut members = metadata::members(tenant);
+    let more = [
+        ("userinfo_endpoint", at("/userinfo")),
+        // OpenID Connect RP-Initiated Logout §2.1.
+        ("end_session_endpoint", at("/logout")),
+        ("subject_types_supported", json!(["public"])),
+        ("id_token_signing_alg_values_supported", json!(signing_algs(tenant))),
+        ("claims_supported", json!(claims)),
+        ("claim_types_supported", json!(["normal"])),
+        // OpenID Connect Initiating User Registration §4 defined the member.
+        ("prompt_values_supported", json!(["none", "login", "consent", "select_account"])),
+        // Left out, the last of these would mean true (OpenID Connect Discovery §3).
+        ("claims_parameter_supported", json!(false)),
+        ("request_parameter_supported", json!(false)),
+        ("request_uri_parameter_supported", json!(false)),
+    ];
+    members.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
+    Value::Object(members)
+}
+
+/// The tenant's own first, then what its clients can register; RS256 is always among them
+/// (OpenID Connect Discovery §3).
+fn signing_algs(tenant: &settings::Tenant) -> Vec<&'static str> {
+    let mut algs = vec![tenant.signing.id_token];
+    algs.extend([SigningAlg::RS256, SigningAlg::ES256, SigningAlg::PS256, SigningAlg::EdDSA]);
+    let mut names: Vec<&str> = Vec::new();
+    for alg in algs {
+        if !names.contains(&alg.as_str()) {
+            names.push(alg.as_str());
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::testing;
+
+    #[test]
+    fn what_is_advertised_is_what_works() {
+        let document = write(&testing::tenant_settings());
+        assert_eq!(document["issuer"], "https://id.example/t/acme");
+        assert_eq!(document["code_challenge_methods_supported"], json!(["S256"]));
+        assert_eq!(document["authorization_response_iss_parameter_supported"], true);
+        assert_eq!(document["response_types_supported"], json!(["code"]));
+        assert_eq!(
+            document["grant_types_supported"],
+            json!(["authorization_code", "refresh_token", "client_credentials"])
+        );
+        assert_eq!(
+            document["token_endpoint_auth_methods_supported"],
+            json!(["client_secret_basic", "client_secret_post", "none"])
+        );
+        assert_eq!(document["end_session_endpoint"], "https://id.example/t/acme/logout");
+        assert_eq!(document["request_uri_parameter_supported"], false);
+        assert_eq!(document["id_token_signing_alg_values_supported"][0], "RS256");
+        assert!(document.get("device_authorization_endpoint").is_none());
+    }
+}
