@@ -194,8 +194,7 @@ mod tests {
         let closed = |key| limiter.closed(Limited::ClientAuthentication, &acme, key);
         for _ in 0..15 {
             assert_eq!(closed("app 192.0.2.1"), Ok(()));
-            let counted =
-                limiter.check(Limited::ClientAuthentication, &acme, "app 192.0.2.1");
+            let counted = limiter.check(Limited::ClientAuthentication, &acme, "app 192.0.2.1");
             assert_eq!(counted, Ok(()));
         }
         assert!(limiter.check(Limited::ClientAuthentication, &acme, "app 192.0.2.1").is_err());

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use super::client::{self, AuthenticatedClient, Presented};
 use super::grants::refresh_token;
 use super::{Call, Cause, Params, TokenError};
-use crate::base::CredentialKind;
+use crate::base::{CredentialKind, Timestamp};
 use crate::model::token::AccessClaims;
 use crate::model::{Grant, grant::GrantState};
 use crate::revocation::Standing;
@@ -103,6 +103,7 @@ impl Introspection {
 }
 
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are those of RFC 7662 §2.2")]
 struct Active {
     active: bool,
     scope: String,
@@ -144,7 +145,7 @@ impl Active {
             iss: call.tenant.issuer().to_owned(),
             jti: Some(claims.jti.clone()),
             sid: claims.session.map(|session| session.to_string()),
-            auth_time: claims.auth_time.map(|at| at.seconds()),
+            auth_time: claims.auth_time.map(Timestamp::seconds),
             acr: claims.acr.clone(),
             amr: claims.amr.clone(),
         }
@@ -172,7 +173,6 @@ impl Active {
 }
 
 /// RFC 7519 §4.1.3: one audience may be written as a string.
-#[expect(clippy::ptr_arg, reason = "serde hands over the field as it is")]
 fn one_or_many<S: Serializer>(all: &Vec<String>, out: S) -> Result<S::Ok, S::Error> {
     match all.as_slice() {
         [one] => out.serialize_str(one),

@@ -15,7 +15,8 @@ pub fn members(tenant: &settings::Tenant) -> Map<String, Value> {
     let at = |path: &str| Value::from(format!("{}{path}", tenant.issuer));
     let scopes: Vec<&str> = tenant.scopes.iter().map(|scope| scope.name.as_str()).collect();
     let grants: Vec<&str> = tenant.grants.iter().map(|grant| grant.as_str()).collect();
-    let secret = [AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost].map(AuthMethod::as_str);
+    let secret =
+        [AuthMethod::ClientSecretBasic, AuthMethod::ClientSecretPost].map(AuthMethod::as_str);
     let any = [secret[0], secret[1], AuthMethod::None.as_str()];
     let members = [
         ("issuer", at("")),

@@ -4,6 +4,7 @@
 //! what must happen once; `token/` makes and reads tokens; `http/` speaks HTTP.
 
 pub mod client;
+pub mod draft;
 pub(crate) mod engine;
 pub mod error;
 mod grants;
@@ -47,7 +48,7 @@ pub struct Services {
     /// The store, for the few questions that are no tenant's.
     pub store: Arc<dyn Storage>,
     /// Which refresh heads were seen in use.
-    pub heads: token::SeenHeads,
+    pub heads: draft::SeenHeads,
     /// Serialised discovery documents.
     pub published: metadata::Published,
 }
@@ -62,7 +63,7 @@ impl Services {
         recorder: Recorder,
         store: Arc<dyn Storage>,
     ) -> Self {
-        let (heads, published) = (token::SeenHeads::default(), metadata::Published::default());
+        let (heads, published) = (draft::SeenHeads::default(), metadata::Published::default());
         Self { entropy, ring, revocations, limiter, recorder, store, heads, published }
     }
 }

@@ -13,7 +13,7 @@ use crate::storage::{Change, RevokeGrant};
 use crate::token::access::{self, Read};
 
 /// How long after a token's end its revocation is kept: no verifier's clock is further behind.
-const SKEW: Duration = Duration::from_secs(60);
+const SKEW: Duration = Duration::from_mins(1);
 
 /// Revokes a token of the client that asks.
 pub async fn revoke(

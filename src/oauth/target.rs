@@ -92,7 +92,11 @@ mod tests {
         Client { resources, ..testing::public_client("app") }
     }
 
-    fn resolved(granted: &[&str], requested: &[&str], scope: &str) -> Result<(String, String), Cause> {
+    fn resolved(
+        granted: &[&str],
+        requested: &[&str],
+        scope: &str,
+    ) -> Result<(String, String), Cause> {
         let own = |all: &[&str]| all.iter().map(|&one| one.to_owned()).collect::<Vec<_>>();
         let scope = Scope::parse(scope).unwrap();
         let target = resolve(&tenant(), &client(), &own(granted), &own(requested), &scope)?;

@@ -65,7 +65,9 @@ impl BearerError {
     pub fn description(&self) -> &'static str {
         match self {
             Self::NoToken => "send an access token as 'Authorization: Bearer'",
-            Self::TwoTokens => "send one access token, in the Authorization header or the form body",
+            Self::TwoTokens => {
+                "send one access token, in the Authorization header or the form body"
+            }
             Self::NotLive => "the access token is malformed, expired or revoked; get a new one",
             Self::Scope => "the access token needs the scope openid",
             Self::Store(_) => "the server cannot answer just now; try again",
@@ -75,22 +77,16 @@ impl BearerError {
 
     /// The `WWW-Authenticate` value (RFC 6750 §3); none where it is not the token that is wrong.
     pub fn challenge(&self, realm: &str) -> Option<String> {
-        let code = match self {
+        let error = match self {
             Self::Store(_) | Self::Engine => return None,
-            other => other.code(),
+            Self::NoToken => String::new(),
+            other => {
+                let code = other.code().map_or("", ErrorCode::as_str);
+                format!(", error=\"{code}\", error_description=\"{}\"", other.description())
+            }
         };
-        let mut value = format!("Bearer realm=\"{realm}\"");
-        if let Some(code) = code {
-            value.push_str(&format!(
-                ", error=\"{}\", error_description=\"{}\"",
-                code.as_str(),
-                self.description()
-            ));
-        }
-        if matches!(self, Self::Scope) {
-            value.push_str(", scope=\"openid\"");
-        }
-        Some(value)
+        let scope = if matches!(self, Self::Scope) { ", scope=\"openid\"" } else { "" };
+        Some(format!("Bearer realm=\"{realm}\"{error}{scope}"))
     }
 }
 
@@ -199,7 +195,9 @@ mod tests {
 
     #[test]
     fn only_one_space_and_one_token_make_a_bearer() {
-        for bad in ["Bearer\tabc", "Bearer  abc", "Bearer abc,def", "Bearer ", "Bearer", "Basic abc"] {
+        for bad in
+            ["Bearer\tabc", "Bearer  abc", "Bearer abc,def", "Bearer ", "Bearer", "Basic abc"]
+        {
             assert_eq!(found(Some(bad), "", None), Err(401), "{bad:?}");
         }
     }

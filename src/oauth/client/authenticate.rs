@@ -126,8 +126,7 @@ fn failed(call: &Call<'_>, presented: &Presented, key: &str, cause: Cause) -> To
         context: call.audit.clone(),
     };
     call.services.recorder.record(&call.tenant.uid, record);
-    let counted =
-        call.services.limiter.check(Limited::ClientAuthentication, &call.tenant.uid, key);
+    let counted = call.services.limiter.check(Limited::ClientAuthentication, &call.tenant.uid, key);
     match counted {
         Ok(()) => presented.refuse(cause),
         Err(often) => Cause::TooMany { retry_after: often.retry_after }.into(),

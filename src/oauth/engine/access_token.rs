@@ -138,11 +138,7 @@ pub(in crate::oauth) struct AccessTokenMachine<'a> {
 impl<'a> AccessTokenMachine<'a> {
     /// Begins with a request.
     pub(in crate::oauth) fn new(request: &CodeRequest<'a>) -> Self {
-        Self {
-            machine: AccessToken::new(request),
-            client: request.client,
-            scope: Scope::default(),
-        }
+        Self { machine: AccessToken::new(request), client: request.client, scope: Scope::default() }
     }
 
     fn step(&mut self, input: Input<'_>) -> Result<StepOf<Self>, Refusal> {
@@ -155,7 +151,9 @@ impl<'a> AccessTokenMachine<'a> {
             Output::Extend { extensions } => {
                 Ok(Step::Ask(CodeAsk::Verify(Challenge(std::mem::take(extensions)))))
             }
-            Output::Issue { grant } => Ok(Step::Ask(CodeAsk::Issue(kept(&self.scope, &grant.scope)))),
+            Output::Issue { grant } => {
+                Ok(Step::Ask(CodeAsk::Issue(kept(&self.scope, &grant.scope))))
+            }
             Output::Ok(bearer) => Ok(Step::Done(released(bearer.to_json())?)),
             Output::Err(mut error) => Err(refused(&mut error)),
         }

@@ -12,11 +12,12 @@ use crate::model::code::{Code, CodeRecord};
 use crate::model::refresh::RefreshHead;
 use crate::model::{Client, Scope};
 use crate::oauth::client::AuthenticatedClient;
+use crate::oauth::draft::{Draft, Origin, ready_to_mint};
 use crate::oauth::engine::{
     self, AccessTokenMachine, Challenge, CodeAnswer, CodeAsk, CodeRequest, Flow, RecoveredCode,
     Tokens, VerifierCheck,
 };
-use crate::oauth::token::{CodeGrant, Draft, Origin, TokenResponse, ready_to_mint};
+use crate::oauth::token::{CodeGrant, TokenResponse};
 use crate::oauth::{Call, Cause, TokenError, target};
 use crate::storage::{CountVerifier, NewRefresh, RedeemCode, Redemption, Retry};
 use crate::token::refresh;
@@ -43,7 +44,8 @@ pub(in crate::oauth) async fn redeem(
     });
     // A client's list of scopes can have shrunk since the user consented.
     let scope = record.grant_terms.scope.intersection(&client.client().scopes);
-    let mut flow = Redeem { call, client, request, digest, record: &record, scope: &scope, draft: None };
+    let mut flow =
+        Redeem { call, client, request, digest, record: &record, scope: &scope, draft: None };
     let tokens = engine::drive(machine, &mut flow).await?;
     let draft = flow.draft.ok_or(Cause::Engine)?;
     let id = draft.id_claims(record.terms.nonce.clone(), record.session);
@@ -218,10 +220,7 @@ fn first_refresh(call: &Call<'_>) -> NewRefresh {
 }
 
 /// The commit, in a task of its own: a client that hangs up does not leave it half done.
-async fn spend(
-    call: &Call<'_>,
-    redemption: Redemption,
-) -> Result<Option<RefreshHead>, TokenError> {
+async fn spend(call: &Call<'_>, redemption: Redemption) -> Result<Option<RefreshHead>, TokenError> {
     let (tenant, audit, now) = (Arc::clone(call.tenant), call.audit.clone(), call.now);
     let commit =
         tokio::spawn(async move { tenant.store.redeem_code(&redemption, now, &audit).await });

@@ -3,10 +3,11 @@
 
 use crate::model::Scope;
 use crate::oauth::client::AuthenticatedClient;
+use crate::oauth::draft::{Draft, Origin, ready_to_mint};
 use crate::oauth::engine::{
     self, ClientCredentialsMachine, CredentialsAnswer, CredentialsAsk, Flow,
 };
-use crate::oauth::token::{CredentialsGrant, Draft, Origin, TokenResponse, ready_to_mint};
+use crate::oauth::token::{CredentialsGrant, TokenResponse};
 use crate::oauth::{Call, Cause, TokenError, target};
 
 /// Issues an access token to `client` itself.

@@ -12,11 +12,12 @@ use crate::model::client::ApplicationType;
 use crate::model::refresh::{PresentedRefresh, RefreshHead, RefreshWindows};
 use crate::model::{Client, Grant, Scope};
 use crate::oauth::client::AuthenticatedClient;
+use crate::oauth::draft::{Draft, Origin, ready_to_mint};
 use crate::oauth::engine::{
     self, Flow, RecoveredRefresh, RefreshAnswer, RefreshAsk, RefreshMachine, RefreshRequest, Tokens,
 };
 use crate::oauth::target::{self, Target};
-use crate::oauth::token::{Draft, Origin, RefreshGrant, TokenResponse, ready_to_mint};
+use crate::oauth::token::{RefreshGrant, TokenResponse};
 use crate::oauth::{Call, Cause, TokenError};
 use crate::storage::{Proof, RefreshVerdict, Rotation};
 use crate::token::refresh::{self, MacCheck};
