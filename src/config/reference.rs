@@ -41,3 +41,34 @@ fn variable(section: &Section, key: &Key) -> String {
     let parts: Vec<String> = path.map(str::to_ascii_uppercase).collect();
     format!("{PREFIX}{}", parts.join("__"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_every_key() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+        let document = std::fs::read_to_string(&path).unwrap();
+        let (head, _) = document.split_once("-->\n\n").expect("the mark above the reference");
+        let expected = format!("{head}-->\n\n{}\n", reference().trim_end());
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&path, &expected).unwrap();
+        }
+        assert!(
+            document == expected,
+            "docs/configuration.md is behind: UPDATE_DOCS=1 cargo test --lib config::reference"
+        );
+    }
+
+    #[test]
+    fn variables_are_named_after_paths() {
+        let variable = |section: &Section, name: &str| {
+            variable(section, section.keys.iter().find(|key| key.name == name).unwrap())
+        };
+        use super::super::keys::{CLIENT, LIFETIMES, SERVER};
+        assert_eq!(variable(&SERVER, "public_url"), "PMP_AUTH__SERVER__PUBLIC_URL");
+        assert_eq!(variable(&LIFETIMES, "code"), "PMP_AUTH__TENANTS__<NAME>__LIFETIMES__CODE");
+        assert_eq!(variable(&CLIENT, "client_id"), "");
+    }
+}

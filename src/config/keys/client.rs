@@ -8,7 +8,7 @@ pub static CLIENT: Section = Section {
     keys: &[
         key(
             "client_id",
-            "1 to 255 of printable ASCII without space",
+            "1 to 255 of printable ASCII without space, not beginning with `pmp-auth-`",
             "required",
             "web-app",
             "Unique within the tenant.",
@@ -23,7 +23,7 @@ pub static CLIENT: Section = Section {
         key(
             "type",
             "`confidential` or `public`",
-            "required, unless `auth_method` says it",
+            "what `auth_method` says, else confidential",
             "confidential",
             "Whether the application can keep a secret (RFC 6749 §2.1).",
         ),
@@ -58,7 +58,7 @@ pub static CLIENT: Section = Section {
         key(
             "application_type",
             "`web`, `browser` or `native`",
-            "web when confidential; else native if a redirect URI is loopback or of a private scheme; else browser",
+            "web when confidential; else native if a redirect URI is a loopback address or has a private scheme, and no `cors_origins` are set; else browser",
             "native",
             "What kind of program it is.",
         ),
@@ -161,7 +161,7 @@ pub static CLIENT: Section = Section {
             "How long its access tokens live.",
         ),
         key(
-            "id_token_signed_response_alg",
+            "id_token_alg",
             "`ES256`, `RS256`, `PS256` or `EdDSA`",
             "the tenant's",
             "ES256",
@@ -225,4 +225,3 @@ pub static USER: Section = Section {
         ),
     ],
 };
-

@@ -234,4 +234,3 @@ pub static BRANDING: Section = Section {
         ),
     ],
 };
-
