@@ -7,8 +7,12 @@ use super::keys::{ALL, Key, Section};
 pub fn reference() -> String {
     let mut text = String::new();
     for section in ALL {
-        let title = if section.path.is_empty() { "the file" } else { section.path };
-        let _ = write!(text, "### `{title}`\n\n");
+        match section.path {
+            "" => text.push_str("### The file\n\n"),
+            path => {
+                let _ = write!(text, "### `{path}`\n\n");
+            }
+        }
         text.push_str("| key | what it does | value | default | example | environment |\n");
         text.push_str("|---|---|---|---|---|---|\n");
         for key in section.keys {
@@ -44,6 +48,7 @@ fn variable(section: &Section, key: &Key) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::keys::{CLIENT, LIFETIMES, SERVER};
     use super::*;
 
     #[test]
@@ -54,6 +59,7 @@ mod tests {
         let expected = format!("{head}-->\n\n{}\n", reference().trim_end());
         if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(&path, &expected).unwrap();
+            return;
         }
         assert!(
             document == expected,
@@ -66,7 +72,6 @@ mod tests {
         let variable = |section: &Section, name: &str| {
             variable(section, section.keys.iter().find(|key| key.name == name).unwrap())
         };
-        use super::super::keys::{CLIENT, LIFETIMES, SERVER};
         assert_eq!(variable(&SERVER, "public_url"), "PMP_AUTH__SERVER__PUBLIC_URL");
         assert_eq!(variable(&LIFETIMES, "code"), "PMP_AUTH__TENANTS__<NAME>__LIFETIMES__CODE");
         assert_eq!(variable(&CLIENT, "client_id"), "");

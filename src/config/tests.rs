@@ -1,10 +1,12 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use super::*;
 use crate::base::{Entropy, SystemEntropy, base62};
 use crate::model::TenantSlug;
-use crate::model::client::{ApplicationType, AuthMethod};
+use crate::model::client::ApplicationType::{Browser, Native, Web};
+use crate::model::client::AuthMethod;
 
 mod secrets;
 mod tables;
@@ -35,7 +37,6 @@ impl TempDir {
     }
 
     fn write(&self, name: &str, text: &str, mode: u32) {
-        use std::os::unix::fs::PermissionsExt as _;
         let path = self.0.join(name);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -71,7 +72,7 @@ fn a_minimal_file_is_enough() {
     assert_eq!(tenant.default_audience, tenant.issuer);
     let client = &tenant.clients[0];
     assert_eq!(client.scopes.to_string(), "openid profile email offline_access");
-    assert_eq!(client.application_type, ApplicationType::Browser);
+    assert_eq!(client.application_type, Browser);
     assert!(client.require_pkce && client.require_consent && client.enabled);
 }
 
@@ -197,7 +198,6 @@ tenants:
 ";
     let settings = read(text).unwrap();
     let kinds: Vec<_> = tenant(&settings).clients.iter().map(|c| c.application_type).collect();
-    use ApplicationType::{Browser, Native, Web};
     assert_eq!(kinds, [Web, Native, Browser, Native, Browser]);
 }
 

@@ -134,7 +134,6 @@ fn what_is_left_to_us_is_made_once_and_kept() {
     let ring = |settings: &Settings| settings.server.secret_keys[0].secret.reveal().clone();
     assert_eq!(ring(&first), ring(&second));
 
-    use std::os::unix::fs::PermissionsExt as _;
     for file in ["db/secret-keys", "db/secrets/acme.a.secret"] {
         let mode = fs::metadata(dir.0.join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
