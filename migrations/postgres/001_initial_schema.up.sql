@@ -186,7 +186,7 @@ CREATE TABLE sessions (
     CHECK (status IN ('active', 'expired', 'revoked', 'terminated')),
   created_at timestamptz NOT NULL DEFAULT now(),
   expires_at timestamptz NOT NULL,
-  idle_expires_at timestamptz NOT NULL DEFAULT 'infinity',
+  idle_expires_at timestamptz NOT NULL,
   last_activity_at timestamptz NOT NULL DEFAULT now(),
   revoked_at timestamptz,
   revoke_reason text,
@@ -292,6 +292,8 @@ CREATE TABLE access_tokens (
   client_id text NOT NULL,
   user_id uuid,
   grant_id uuid,
+  -- The refresh generation that it came with: known only when it is written.
+  generation bigint,
   claims json NOT NULL,
   created_at timestamptz NOT NULL DEFAULT now(),
   expires_at timestamptz NOT NULL,
@@ -542,7 +544,8 @@ CREATE TABLE audit_logs (
   is_suspicious boolean NOT NULL DEFAULT false,
   risk_level text NOT NULL DEFAULT 'low'
     CHECK (risk_level IN ('low', 'medium', 'high', 'critical')),
-  PRIMARY KEY (tenant_uid, seq)
+  -- A batch of failures may be written later than what happened after them.
+  PRIMARY KEY (tenant_uid, created_at, seq)
 );
 CREATE INDEX audit_logs_delete ON audit_logs (delete_at) WHERE delete_at IS NOT NULL;
 

@@ -34,16 +34,27 @@ pub fn spent_code(
 }
 
 /// `keep_until` of a grant (its horizon) after an access token, and with `idle_expires_at` a refresh
-/// token, came out of it: the last of them to end, and 60 s. Never moves back. A `grant` entry of
-/// the revocation log expires then.
+/// token, came out of it: the last of them to end, and 60 s; with a refresh token up to the end of
+/// that day, so that the column (which is indexed) is not written anew by every rotation. Never moves
+/// back. A `grant` entry of the revocation log expires then.
 pub fn grant(
     keep_until: Timestamp,
     access_expires_at: Timestamp,
     idle_expires_at: Option<Timestamp>,
     expires_at: Timestamp,
 ) -> Timestamp {
-    let refresh = idle_expires_at.map_or(access_expires_at, |idle| idle.min(expires_at));
-    keep_until.max(access_expires_at.max(refresh).plus(LEEWAY))
+    let Some(idle) = idle_expires_at else {
+        return keep_until.max(access_expires_at.plus(LEEWAY));
+    };
+    keep_until.max(end_of_day(access_expires_at.max(idle.min(expires_at)).plus(LEEWAY)))
+}
+
+/// The midnight (UTC) after `at`.
+fn end_of_day(at: Timestamp) -> Timestamp {
+    const MILLIS: i64 = 24 * 60 * 60 * 1000;
+    Timestamp::from_millis(
+        (at.millis().div_euclid(MILLIS).saturating_add(1)).saturating_mul(MILLIS),
+    )
 }
 
 /// The idle end of a grant whose refresh token was used and kept ([`Proof::Fixed`](super::Proof)):
@@ -153,9 +164,17 @@ mod tests {
     fn a_grant_is_kept_until_its_last_token_has_ended() {
         let end = NOW.plus(secs(1000));
         assert_eq!(grant(NOW, NOW.plus(secs(600)), None, end), NOW.plus(secs(660)));
-        assert_eq!(grant(NOW, NOW, Some(NOW.plus(secs(700))), end), NOW.plus(secs(760)));
-        assert_eq!(grant(NOW, NOW, Some(NOW.plus(secs(7000))), end), NOW.plus(secs(1060)));
         assert_eq!(grant(NOW.plus(secs(9000)), NOW, None, end), NOW.plus(secs(9000)));
+    }
+
+    #[test]
+    fn a_grant_with_a_refresh_token_is_kept_to_the_end_of_its_last_day() {
+        let (end, day) = (NOW.plus(DAY * 90), 86_400);
+        let after = |days| Timestamp::from_seconds((NOW.seconds() / day + days) * day);
+        assert_eq!(grant(NOW, NOW, Some(NOW.plus(DAY * 30)), end), after(31));
+        assert_eq!(grant(NOW, NOW, Some(NOW.plus(DAY * 30 + secs(1))), end), after(31));
+        assert_eq!(grant(NOW, NOW, Some(NOW.plus(DAY * 99)), end), after(91));
+        assert_eq!(grant(NOW, NOW.plus(DAY * 95), Some(NOW), end), after(96));
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod postgres;
 mod pushed;
 mod revocations;
 mod ring;
+pub mod schema;
 mod sessions;
 pub mod sqlite;
 mod tenants;
