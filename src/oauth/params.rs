@@ -32,6 +32,20 @@ pub enum InvalidParams {
 impl Params {
     /// Reads `application/x-www-form-urlencoded` text.
     pub fn parse(text: &[u8]) -> Result<Self, InvalidParams> {
+        Self::of(Self::pairs(text)?)
+    }
+
+    /// Reads the same, but leaves out every parameter that comes twice and names it instead: an
+    /// authorization request with one is still answered at its redirect URI (RFC 6749 §4.1.2.1).
+    pub fn parse_unrepeated(text: &[u8]) -> Result<(Self, Vec<String>), InvalidParams> {
+        let pairs = Self::pairs(text)?;
+        let times = |name: &str| pairs.iter().filter(|(other, _)| other == name).count();
+        let (once, repeated): (Vec<_>, Vec<_>) =
+            pairs.iter().cloned().partition(|(name, _)| name == RESOURCE || times(name) == 1);
+        Ok((Self(once), repeated.into_iter().map(|(name, _)| name).collect()))
+    }
+
+    fn pairs(text: &[u8]) -> Result<Vec<(String, String)>, InvalidParams> {
         let mut params = Vec::new();
         for pair in text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
             let cut = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
@@ -42,7 +56,7 @@ impl Params {
                 return Err(InvalidParams::TooMany);
             }
         }
-        Self::of(params)
+        Ok(params)
     }
 
     /// From pairs that were decoded before.
@@ -125,6 +139,16 @@ mod tests {
         for text in ["a=1&a=1", "a=&a=1", "a=1&%61=2"] {
             assert_eq!(Params::parse(text.as_bytes()), Err(InvalidParams::Repeated("a".into())));
         }
+    }
+
+    #[test]
+    fn what_comes_twice_can_be_left_out_and_named() {
+        let (params, repeated) =
+            Params::parse_unrepeated(b"state=1&a=2&state=3&resource=x&resource=y").unwrap();
+        assert_eq!(params.get("state"), None);
+        assert_eq!(params.get("a"), Some("2"));
+        assert_eq!(params.all("resource").count(), 2);
+        assert_eq!(repeated, ["state", "state"]);
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub struct PendingAuthorization {
     /// wants a new sign-in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_session: Option<SessionId>,
+    /// Whether that is because someone else may want to sign in: `prompt=select_account`, or the
+    /// user said so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub another_account: bool,
     /// `prompt=consent`: ask even if it was allowed before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ask_consent: bool,
@@ -63,6 +67,8 @@ pub struct LogoutRequest {
     pub redirect_uri: Option<String>,
     /// `state`, to be given back.
     pub state: Option<String>,
+    /// Whether an ID token of ours came along: then it is known that the application asks.
+    pub hinted: bool,
     /// When the request came.
     pub began_at: Timestamp,
 }
@@ -171,6 +177,7 @@ mod tests {
             login_hint: None,
             subject: None,
             not_session: None,
+            another_account: false,
             ask_consent: false,
             began_at: Timestamp::from_seconds(100),
         }

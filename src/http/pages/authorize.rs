@@ -1,0 +1,207 @@
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::Response;
+
+use super::refused::{self, Back};
+use super::show::{self, Frame, with_cookie};
+use super::visitor::Visitor;
+use crate::base::{Digest, base64url};
+use crate::http::extract::Request;
+use crate::http::{Edge, reply};
+use crate::oauth::authorize::{self, Answer, Page, Refused, with_query};
+use crate::oauth::{Call, Params};
+use crate::session::{Interaction as _, OpenInteraction, PendingAuthorization};
+use crate::storage::TakePushed;
+
+/// How long a request waits for the browser to come round once more.
+const ROUND: Duration = Duration::from_mins(1);
+
+/// `GET {issuer}/authorize` (OpenID Connect Core §3.1.2.1): a new request, one that came by a POST
+/// from elsewhere (`pushed`), or one that waited for its user (`txn`).
+pub(in crate::http) async fn get(
+    State(edge): State<Edge>,
+    request: Request,
+    method: Method,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Response {
+    if method != Method::GET {
+        return show::not_for_head();
+    }
+    let query = query.unwrap_or_default();
+    let ours = Params::parse(query.as_bytes()).unwrap_or_default();
+    let done = match (ours.get("client_id"), ours.get("pushed"), ours.get("txn")) {
+        (None, Some(id), _) => match take(&request, id).await {
+            Ok(Some(text)) => begin(&edge, &request, &headers, text.as_bytes()).await,
+            Ok(None) => return refused::expired(&edge, &request, &headers, None),
+            Err(refused) => Err(refused),
+        },
+        (None, None, Some(txn)) => resume(&edge, &request, &headers, txn).await,
+        _ => begin(&edge, &request, &headers, query.as_bytes()).await,
+    };
+    done.unwrap_or_else(|refused| refused::refused(&edge, &request, &headers, &refused))
+}
+
+/// `POST {issuer}/authorize`. A form from another site comes without our cookies; so a request that
+/// may be put before its user is kept for a minute under an id that is good once, and the browser
+/// sent to the same endpoint by GET, where the cookies come along.
+pub(in crate::http) async fn post(
+    State(edge): State<Edge>,
+    request: Request,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let done = push(&edge, &request, &body).await;
+    done.unwrap_or_else(|refused| refused::refused(&edge, &request, &headers, &refused))
+}
+
+async fn push(edge: &Edge, request: &Request, body: &[u8]) -> Result<Response, Refused> {
+    let asked = authorize::Request::parse(body).map_err(Refused::Page)?;
+    if let Some(url) = authorize::refuse_early(&call(edge, request), &asked).await? {
+        return Ok(reply::see_other(&url));
+    }
+    let id = keep(edge, request, body).await?;
+    let path = show::path(&request.tenant, "/authorize");
+    Ok(reply::see_other(&with_query(&path, &[("pushed", &id)])))
+}
+
+/// Keeps the parameters of a POST until the browser comes round with its cookies.
+pub(super) async fn keep(
+    edge: &Edge,
+    request: &Request,
+    body: &[u8],
+) -> crate::storage::Result<String> {
+    let id: [u8; 32] = edge.app.services.entropy.bytes();
+    let text = String::from_utf8_lossy(body);
+    let until = request.now.plus(ROUND);
+    request.tenant.store.push_request(&Digest::of(&id), &text, until).await?;
+    Ok(base64url::encode(id))
+}
+
+/// What was kept under `id`; none when it was taken before or is too old.
+pub(super) async fn take(request: &Request, id: &str) -> Result<Option<String>, Refused> {
+    let Ok(id) = base64url::decode(id) else { return Ok(None) };
+    Ok(match request.tenant.store.take_request(&Digest::of(&id), request.now).await? {
+        TakePushed::Taken(text) => Some(text),
+        TakePushed::Unknown => None,
+    })
+}
+
+async fn begin(
+    edge: &Edge,
+    request: &Request,
+    headers: &HeaderMap,
+    text: &[u8],
+) -> Result<Response, Refused> {
+    let asked = authorize::Request::parse(text).map_err(Refused::Page)?;
+    let visitor = Visitor::of(edge, request, headers).await?;
+    let answer =
+        authorize::begin(&call(edge, request), &asked, visitor.session.as_ref()).await?;
+    Ok(by_redirect(edge, request, &visitor, answer))
+}
+
+async fn resume(
+    edge: &Edge,
+    request: &Request,
+    headers: &HeaderMap,
+    txn: &str,
+) -> Result<Response, Refused> {
+    let visitor = Visitor::of(edge, request, headers).await?;
+    let pending = match open(edge, request, headers, &visitor, txn).await? {
+        Ok(pending) => pending,
+        Err(response) => return Ok(response),
+    };
+    let answer =
+        authorize::resume(&call(edge, request), pending, visitor.session.as_ref()).await?;
+    Ok(by_redirect(edge, request, &visitor, answer))
+}
+
+/// The authorization that waits under `txn`, or the page that says why there is none.
+pub(super) async fn open(
+    edge: &Edge,
+    request: &Request,
+    headers: &HeaderMap,
+    visitor: &Visitor,
+    txn: &str,
+) -> Result<Result<PendingAuthorization, Response>, Refused> {
+    let Some(browser) = &visitor.browser else {
+        return Ok(Err(refused::no_cookie(edge, request, headers)));
+    };
+    let ring = &edge.app.services.ring;
+    let opened =
+        PendingAuthorization::open(ring, &request.tenant.uid, browser, txn, request.now);
+    Ok(match opened {
+        OpenInteraction::Open(pending) => Ok(pending),
+        OpenInteraction::NotYours => Err(refused::other_browser(edge, request, headers)),
+        OpenInteraction::Expired(pending) => {
+            let client = request.tenant.client(&pending.client).await?;
+            let back = client.as_deref().filter(|client| client.enabled).and_then(Back::to);
+            Err(refused::expired(edge, request, headers, back))
+        }
+    })
+}
+
+/// What every part of the protocol knows about a request.
+pub(super) fn call<'a>(edge: &'a Edge, request: &'a Request) -> Call<'a> {
+    Call {
+        services: &edge.app.services,
+        tenant: &request.tenant,
+        now: request.now,
+        audit: &request.audit,
+    }
+}
+
+/// Tells a browser that came by GET what to do: always by 303 (RFC 9700 §4.12).
+pub(super) fn by_redirect(
+    edge: &Edge,
+    request: &Request,
+    visitor: &Visitor,
+    answer: Answer,
+) -> Response {
+    match answer {
+        Answer::Redirect(url) => reply::see_other(&url),
+        Answer::Ask(page, pending) => ask(edge, request, visitor, page, &pending),
+    }
+}
+
+/// Tells a browser that sent a form of ours what to do.
+pub(super) fn by_page(
+    edge: &Edge,
+    request: &Request,
+    visitor: &Visitor,
+    client: &str,
+    answer: Answer,
+) -> Response {
+    match answer {
+        Answer::Redirect(url) => Frame::of(edge, request).go_on(&url, client),
+        Answer::Ask(page, pending) => ask(edge, request, visitor, page, &pending),
+    }
+}
+
+fn ask(
+    edge: &Edge,
+    request: &Request,
+    visitor: &Visitor,
+    page: Page,
+    pending: &PendingAuthorization,
+) -> Response {
+    let tenant = &request.tenant;
+    let (browser, cookie) = visitor.bound(edge, tenant);
+    let services = &edge.app.services;
+    let txn = pending.seal(&services.ring, &tenant.uid, &browser, &*services.entropy);
+    let name = match page {
+        Page::Login | Page::Reauthenticate => "/login",
+        Page::Consent => "/consent",
+    };
+    let url = with_query(&show::path(tenant, name), &[("txn", &txn)]);
+    with_cookie(reply::see_other(&url), cookie.as_deref())
+}
+
+/// A page was asked for without saying for what: nothing began that it could go on with.
+pub(super) fn nothing_waits(edge: &Edge, request: &Request, headers: &HeaderMap) -> Response {
+    let refusal = refused::Refusal { key: "nothing", fix: Some("start"), ..Default::default() };
+    refused::refuse(edge, request, headers, StatusCode::BAD_REQUEST, &refusal)
+}

@@ -1,0 +1,86 @@
+use super::Cause;
+use crate::model::Session;
+use crate::session::PendingAuthorization;
+
+/// What has to happen next for a pending authorization. Only this function decides it: the pages
+/// for login and consent, and the answer to the client, never route to one another.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Someone has to sign in.
+    Login,
+    /// Whoever is signed in has to prove it again.
+    Reauthenticate,
+    /// The user has to decide.
+    Consent,
+    /// The client gets its code.
+    Respond,
+    /// The client is told that it cannot have one.
+    Refuse(Cause),
+}
+
+/// What is known of the user's decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// None was made, and none is on record: ask.
+    Open,
+    /// Made now, on record, or not needed.
+    Allowed,
+}
+
+pub(super) fn next(
+    pending: &PendingAuthorization,
+    session: Option<&Session>,
+    decision: Decision,
+) -> Step {
+    let Some(session) = session else { return Step::Login };
+    let is_another = pending.subject.as_ref().is_some_and(|sub| *sub != session.user.to_string());
+    if pending.not_session == Some(session.id) {
+        let by_someone_else = is_another || pending.another_account;
+        return if by_someone_else { Step::Login } else { Step::Reauthenticate };
+    }
+    if is_another {
+        // OpenID Connect Core §3.1.2.1, id_token_hint: someone signed in, and not who was meant.
+        return Step::Refuse(Cause::LoginRequired);
+    }
+    match decision {
+        Decision::Open => Step::Consent,
+        Decision::Allowed => Step::Respond,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{pending, session};
+    use super::*;
+
+    #[test]
+    fn without_a_session_someone_has_to_sign_in_whatever_was_decided() {
+        assert_eq!(next(&pending(), None, Decision::Allowed), Step::Login);
+    }
+
+    #[test]
+    fn a_session_leads_to_the_decision_and_the_decision_to_the_answer() {
+        assert_eq!(next(&pending(), Some(&session(1)), Decision::Open), Step::Consent);
+        assert_eq!(next(&pending(), Some(&session(1)), Decision::Allowed), Step::Respond);
+    }
+
+    #[test]
+    fn a_session_that_must_not_be_used_is_replaced_first() {
+        let mut pending = pending();
+        pending.not_session = Some(session(1).id);
+        assert_eq!(next(&pending, Some(&session(1)), Decision::Allowed), Step::Reauthenticate);
+        assert_eq!(next(&pending, Some(&session(2)), Decision::Allowed), Step::Respond);
+        pending.another_account = true;
+        assert_eq!(next(&pending, Some(&session(1)), Decision::Allowed), Step::Login);
+    }
+
+    #[test]
+    fn nobody_but_the_one_who_was_meant_is_answered_for() {
+        let mut pending = pending();
+        pending.subject = Some("someone-else".into());
+        let step = next(&pending, Some(&session(1)), Decision::Allowed);
+        assert_eq!(step, Step::Refuse(Cause::LoginRequired));
+        pending.subject = Some(session(1).user.to_string());
+        assert_eq!(next(&pending, Some(&session(1)), Decision::Allowed), Step::Respond);
+    }
+}
