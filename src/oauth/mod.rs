@@ -3,6 +3,7 @@
 //! Owns the protocol's decisions. `engine/` is the one folder that knows oxide-auth; storage decides
 //! what must happen once; `token/` makes and reads tokens; `http/` speaks HTTP.
 
+pub mod authorize;
 pub mod client;
 pub mod draft;
 pub(crate) mod engine;

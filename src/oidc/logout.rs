@@ -29,7 +29,8 @@ pub async fn read(call: &Call<'_>, params: &Params) -> Result<LogoutRequest> {
         None => None,
     };
     let asked = params.get("post_logout_redirect_uri");
-    let redirect_uri = client.as_deref().zip(asked).and_then(|(client, uri)| registered(client, uri));
+    let redirect_uri =
+        client.as_deref().zip(asked).and_then(|(client, uri)| registered(client, uri));
     Ok(LogoutRequest {
         state: redirect_uri.as_ref().and(params.get("state")).map(str::to_owned),
         redirect_uri,

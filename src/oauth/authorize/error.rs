@@ -141,7 +141,9 @@ impl Cause {
     pub fn description(self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Repeated => "a parameter is repeated; send each once",
-            Self::TooLong => "the request is too long; all parameters together have at most 4096 bytes",
+            Self::TooLong => {
+                "the request is too long; all parameters together have at most 4096 bytes"
+            }
             Self::ControlCharacter => "a parameter contains a control character",
             Self::GrantNotAllowed => {
                 "this client may not use the authorization code grant; add 'authorization_code' to its grants"
@@ -168,9 +170,7 @@ impl Cause {
             Self::Target => {
                 "resource is not an absolute URI without fragment that this client may ask for"
             }
-            Self::Prompt => {
-                "prompt is a list of login, consent and select_account, or none alone"
-            }
+            Self::Prompt => "prompt is a list of login, consent and select_account, or none alone",
             Self::MaxAge => "max_age is a number of seconds, 0 or more",
             Self::Claims => "claims is a JSON object with the members userinfo and id_token",
             Self::RequestObject => "request is not supported; send the parameters themselves",

@@ -70,7 +70,9 @@ mod tests {
     #[test]
     fn the_port_of_a_loopback_address_is_free_and_nothing_else_of_it() {
         let registered = "http://127.0.0.1/cb";
-        for fine in ["http://127.0.0.1:1/cb", "http://127.0.0.1:49152/cb", "http://127.0.0.1:65535/cb"] {
+        for fine in
+            ["http://127.0.0.1:1/cb", "http://127.0.0.1:49152/cb", "http://127.0.0.1:65535/cb"]
+        {
             assert!(matches(registered, fine), "{fine}");
             assert!(matches("http://127.0.0.1:8080/cb", fine), "{fine}");
         }

@@ -68,7 +68,11 @@ pub(super) struct Valid {
 pub(super) enum Checked {
     Valid(Box<Valid>),
     /// To be answered at the redirect URI, which is known to be the client's.
-    Rejected { redirect_uri: String, state: Option<String>, cause: Cause },
+    Rejected {
+        redirect_uri: String,
+        state: Option<String>,
+        cause: Cause,
+    },
 }
 
 /// `prompt` (OpenID Connect Core §3.1.2.1).

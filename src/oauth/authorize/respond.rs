@@ -130,8 +130,7 @@ fn address(
     members: &[(&str, &str)],
 ) -> String {
     let state = state.map(|state| ("state", state));
-    let all: Vec<_> =
-        members.iter().copied().chain(state).chain([("iss", issuer)]).collect();
+    let all: Vec<_> = members.iter().copied().chain(state).chain([("iss", issuer)]).collect();
     with_query(redirect_uri, &all)
 }
 

@@ -4,7 +4,7 @@ use crate::session::PendingAuthorization;
 
 /// What has to happen next for a pending authorization. Only this function decides it: the pages
 /// for login and consent, and the answer to the client, never route to one another.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Someone has to sign in.
     Login,

@@ -114,7 +114,7 @@ impl<'a> AuthorizationMachine<'a> {
         match self.machine.advance(input) {
             Output::Bind { client_id, redirect_uri } => Ok(Step::Ask(AuthorizationAsk::Bind {
                 client: ClientId::new(&client_id),
-                redirect_uri: redirect_uri.map(|uri| uri.to_string()),
+                redirect_uri: redirect_uri.map(|uri| uri.as_str().to_owned()),
             })),
             Output::Extend => Ok(Step::Ask(AuthorizationAsk::Extend)),
             Output::Negotiate { .. } => Ok(Step::Ask(AuthorizationAsk::Negotiate)),

@@ -7,6 +7,7 @@
 //! since it would read a clock of its own.
 
 mod access_token;
+mod authorization;
 mod client_credentials;
 mod convert;
 mod refresh;
@@ -14,6 +15,9 @@ mod resource;
 
 pub(in crate::oauth) use access_token::{
     AccessTokenMachine, Challenge, CodeAnswer, CodeAsk, CodeRequest, RecoveredCode, VerifierCheck,
+};
+pub(in crate::oauth) use authorization::{
+    AuthorizationAnswer, AuthorizationAsk, AuthorizationMachine, AuthorizationRequest,
 };
 pub(in crate::oauth) use client_credentials::{
     ClientCredentialsMachine, CredentialsAnswer, CredentialsAsk,
@@ -92,6 +96,8 @@ pub(crate) enum Refusal {
     UnauthorizedClient,
     /// RFC 6749 §5.2.
     UnsupportedGrantType,
+    /// RFC 6749 §4.1.2.1.
+    UnsupportedResponseType,
     /// RFC 6749 §5.2.
     InvalidScope,
     /// Not to be answered at the client's redirect URI (RFC 6749 §4.1.2.1).
