@@ -1,3 +1,18 @@
 //! How the world reaches us over HTTP.
+//!
+//! `router` has every route on one page; `serve` accepts connections; `layer` does to every request
+//! what none may go without; `extract` turns requests into types, `reply` types into responses. The
+//! folders `oauth`, `oidc`, `pages` and `demo` have a handler per endpoint, which decides nothing:
+//! it asks `oauth::`, `oidc::`, `session::` and `identity::`.
 
+pub mod extract;
+mod layer;
+mod ops;
 pub mod pages;
+pub mod reply;
+pub mod router;
+pub mod serve;
+mod state;
+
+pub use serve::Listening;
+pub use state::Edge;

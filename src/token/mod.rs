@@ -11,6 +11,3 @@ pub mod refresh;
 pub mod relying;
 
 pub use jws::Why;
-
-#[cfg(test)]
-mod tests;

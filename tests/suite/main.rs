@@ -1,4 +1,1 @@
-//! Everything that needs more than one module: storage, flows, specification and security cases.
-
-mod cli;
-mod sec;
+//! a

@@ -22,7 +22,6 @@ mod grants;
 mod jtis;
 mod keys;
 mod pushed;
-mod redeem;
 mod refresh;
 mod revocations;
 mod ring;
@@ -41,6 +40,3 @@ pub use store::{Sqlite, SqliteOptions};
 use store::SqliteTenant;
 use value::sql;
 use write::Tx;
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,11 @@
+//! Requests into types. An extractor refuses what no handler should see.
+
+mod authorization;
+mod form;
+mod peer;
+mod tenant;
+
+pub use authorization::Authorization;
+pub use form::{Form, Query};
+pub(in crate::http) use peer::{RequestId, client_address};
+pub use tenant::Request;

@@ -1,0 +1,13 @@
+//! Types into responses.
+
+mod json;
+mod page;
+mod problem;
+mod redirect;
+mod token_error;
+
+pub use json::{json, no_store, published};
+pub use page::{PAGE_CSP, page};
+pub use problem::{Problem, problem, unavailable};
+pub use redirect::see_other;
+pub use token_error::token_error;

@@ -1,0 +1,97 @@
+//! Every route on one page.
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::{Edge, layer, ops, reply};
+
+/// The endpoints of one tenant, below its issuer.
+fn tenant() -> Router<Edge> {
+    Router::new()
+    // OAuth 2 and OpenID Connect
+    // Pages
+}
+
+/// What stands at fixed places beside the tenants.
+fn fixed() -> Router<Edge> {
+    Router::new()
+        .route("/livez", get(ops::livez))
+        .route("/startupz", get(ops::startupz))
+        .route("/readyz", get(ops::readyz))
+}
+
+/// What operators look at; on a listener of its own where there is one.
+fn admin() -> Router<Edge> {
+    Router::new().route("/metrics", get(ops::metrics))
+}
+
+/// The public listener. A tenant is found by `/t/{slug}`, or by its own host; both lead to the same
+/// endpoints.
+pub fn public(edge: Edge) -> Router {
+    let mut routes = Router::new().nest("/t/{slug}", tenant()).merge(tenant()).merge(fixed());
+    if edge.app.settings.server.admin_listen.is_none() {
+        routes = routes.merge(admin());
+    }
+    finish(routes, edge)
+}
+
+/// The operators' listener.
+pub fn operators(edge: Edge) -> Router {
+    finish(admin().merge(fixed()), edge)
+}
+
+/// What every request goes through; the last is the outermost.
+fn finish(routes: Router<Edge>, edge: Edge) -> Router {
+    routes
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_so)
+        .layer(from_fn(layer::guard))
+        .layer(from_fn_with_state(edge.clone(), layer::cors))
+        .layer(from_fn(layer::strict))
+        .layer(CatchPanicLayer::custom(layer::panicked))
+        .layer(from_fn_with_state(edge.clone(), layer::edge))
+        .with_state(edge)
+}
+
+async fn nothing_here() -> Response {
+    reply::problem(StatusCode::NOT_FOUND)
+}
+
+async fn not_so() -> Response {
+    reply::problem(StatusCode::METHOD_NOT_ALLOWED)
+}
+
+/// Routes whose GET only shows something. HEAD is answered on these alone: elsewhere it would run
+/// what GET runs, and issue, spend or end something unseen.
+pub(super) fn is_harmless(route: &str) -> bool {
+    sharing(route) == Sharing::Everyone
+        || matches!(route, "/livez" | "/readyz" | "/startupz" | "/metrics")
+}
+
+/// Whose scripts may read an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// Pages and what only servers call.
+    Nobody,
+    /// Origins that clients of the tenant registered.
+    Registered,
+    /// Public documents.
+    Everyone,
+}
+
+/// The sharing of a route, by its pattern.
+pub(super) fn sharing(route: &str) -> Sharing {
+    let below_issuer = route.strip_prefix("/t/{slug}").unwrap_or(route);
+    if below_issuer.starts_with("/.well-known/") {
+        return Sharing::Everyone;
+    }
+    match below_issuer {
+        "/jwks.json" => Sharing::Everyone,
+        "/token" | "/revoke" | "/userinfo" => Sharing::Registered,
+        _ => Sharing::Nobody,
+    }
+}

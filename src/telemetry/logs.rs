@@ -1,0 +1,38 @@
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+/// What log lines look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people, in colour.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Pretty where someone is looking, JSON elsewhere.
+    pub fn for_stderr() -> Self {
+        if std::io::stderr().is_terminal() { Self::Pretty } else { Self::Json }
+    }
+}
+
+/// Sends logs to standard error, which leaves standard output to data. `filter` is in the syntax of
+/// `RUST_LOG`; what cannot be read there counts as `info`. The first call of a process wins.
+pub fn start(filter: Option<&str>, format: LogFormat) {
+    // Libraries speak only when something is wrong: sqlx at `info` would log statements.
+    let filter = filter
+        .and_then(|text| EnvFilter::try_new(text).ok())
+        .unwrap_or_else(|| EnvFilter::new("warn,pmp_auth=info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let line = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let _ = match format {
+        LogFormat::Pretty => registry.with(line.with_target(false)).try_init(),
+        LogFormat::Json => registry
+            .with(line.json().flatten_event(true).with_current_span(false).with_span_list(false))
+            .try_init(),
+    };
+}

@@ -1,3 +1,0 @@
-//! The command line and the file that it reads.
-
-mod config;

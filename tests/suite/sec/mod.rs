@@ -1,3 +1,0 @@
-//! Security cases, by id.
-
-mod config;
