@@ -223,6 +223,8 @@ impl Storage for Sqlite {
 
     async fn close(&self) {
         self.0.poller.stop().await;
+        // Readers first: a checkpoint waits for them.
+        self.0.readers.close().await;
         if let Ok(_turn) = self.turn().await {
             self.0.writers.close();
             let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
@@ -230,7 +232,6 @@ impl Storage for Sqlite {
                 tracing::warn!(error = %error, "the write-ahead log was not folded into the file");
             }
         }
-        self.0.readers.close().await;
         self.0.writer.close().await;
     }
 }
