@@ -106,3 +106,54 @@ async fn write(store: &dyn Storage, tenant: &TenantUid, records: &[AuditRecord])
     }
     records.len() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Timestamp;
+    use crate::model::Audit;
+    use crate::model::audit::Action;
+    use crate::storage::memory::Memory;
+
+    fn failed(second: i64) -> AuditRecord {
+        AuditRecord {
+            at: Timestamp::from_seconds(second),
+            action: Action::LoginFailed,
+            user: None,
+            client: None,
+            session: None,
+            resource: None,
+            success: false,
+            detail: None,
+            context: Audit::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_recorded_is_written_for_its_tenant_when_flushed() {
+        let store = Memory::new("e1", Timestamp::EPOCH);
+        let recorder = Recorder::start(Arc::new(store.clone()));
+        let (acme, globex) = (TenantUid::stored("acme"), TenantUid::stored("globex"));
+        recorder.record(&acme, failed(1));
+        recorder.record(&globex, failed(2));
+        recorder.record(&acme, failed(3));
+        recorder.flush().await;
+        let log = store.tenant(&acme).list_audit(10).await.unwrap();
+        assert_eq!(log, [failed(3), failed(1)]);
+        assert_eq!(store.tenant(&globex).list_audit(10).await.unwrap(), [failed(2)]);
+        assert_eq!(recorder.dropped(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_counted_where_it_does_not_fit() {
+        let recorder = Recorder::start(Arc::new(Memory::new("e1", Timestamp::EPOCH)));
+        // Nothing is written before the first await.
+        for second in 0..9_000 {
+            recorder.record(&TenantUid::stored("acme"), failed(second));
+        }
+        assert_eq!(recorder.dropped(), 9_000 - QUEUE as u64);
+        recorder.flush().await;
+        recorder.record(&TenantUid::stored("acme"), failed(0));
+        assert_eq!(recorder.dropped(), 9_000 - QUEUE as u64);
+    }
+}

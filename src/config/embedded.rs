@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Document, Environment, Faults, Settings};
 
 /// What `serve --dev` serves on `listen`: memory, the demo, one tenant `dev` with a user, a
-/// confidential client `web-app` and a public client `native-app`, all secrets fresh.
+/// confidential client `web-app` and a public client `spa`, all secrets fresh.
 pub fn dev(listen: SocketAddr, environment: &Environment) -> Result<Settings, Faults> {
     let text = text(listen);
     let document = Document {
@@ -47,24 +47,26 @@ tenants:
       - profile
       - email
       - offline_access
-      - name: demo:read
-        description: Read the demo's data
-    resources: ["{public_url}/demo/api"]
+      - name: notes:read
+        description: Read your notes
+    resources: [https://api.example]
     clients:
       - client_id: web-app
-        name: Demo web app
+        name: Your web app
         type: confidential
         client_secret: generate
-        redirect_uris: ["{public_url}/demo/callback"]
-        post_logout_redirect_uris: ["{public_url}/demo"]
+        redirect_uris: [http://127.0.0.1:3000/callback, http://localhost:3000/callback]
+        post_logout_redirect_uris: [http://127.0.0.1:3000/, http://localhost:3000/]
         grants: [authorization_code, refresh_token, client_credentials]
-        scopes: [openid, profile, email, offline_access, demo:read]
-        audiences: ["{public_url}/demo/api"]
-      - client_id: native-app
-        name: Demo native app
+        scopes: [openid, profile, email, offline_access, notes:read]
+        resources: [https://api.example]
+        audiences: [https://api.example]
+      - client_id: spa
+        name: Your single-page app
         type: public
-        application_type: native
-        redirect_uris: [http://127.0.0.1/callback]
+        application_type: browser
+        redirect_uris: [http://127.0.0.1:5173/callback, http://localhost:5173/callback]
+        cors_origins: [http://127.0.0.1:5173, http://localhost:5173]
     users:
       - email: dev@example.com
         username: dev

@@ -1,5 +1,5 @@
-//! Secrets that are made at first start: the key ring of memory and SQLite, client secrets and
-//! passwords of users that the file leaves to us. Each is a file of mode 0600 beside the data, so
+//! Secrets that are made at first start: the key ring of memory and SQLite, and the client secrets
+//! that the file leaves to us. Each is a file of mode 0600 beside the data, so
 //! that the next start finds it again; `serve --dev` keeps them in memory only.
 
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use super::secret_file;
-use super::settings::{RingKey, Settings, StorageEngine};
+use super::settings::{RingKey, SeedPassword, Settings, StorageEngine};
 use crate::base::{CredentialKind, Digest, Entropy, Secret, base62, base64url};
 use crate::model::{ClientId, TenantSlug};
 
@@ -45,6 +45,15 @@ pub struct Kept {
     pub path: Option<PathBuf>,
 }
 
+/// What was generated, or found again.
+#[derive(Debug, Default)]
+pub struct Generated {
+    /// Clients' secrets.
+    pub client_secrets: Vec<ClientSecretKept>,
+    /// Users' passwords; `serve --dev` only, otherwise they are made when the user is.
+    pub passwords: Vec<NewPassword>,
+}
+
 /// A client's generated secret.
 #[derive(Debug, Clone)]
 pub struct ClientSecretKept {
@@ -54,6 +63,17 @@ pub struct ClientSecretKept {
     pub client: ClientId,
     /// The secret.
     pub kept: Kept,
+}
+
+/// A user's password that nothing keeps.
+#[derive(Debug, Clone)]
+pub struct NewPassword {
+    /// Whose tenant.
+    pub tenant: TenantSlug,
+    /// User name, else e-mail.
+    pub login: String,
+    /// The password.
+    pub password: Secret<String>,
 }
 
 /// The secret in `dir/name`; `make` makes it when there is none. Of several processes that start
@@ -106,20 +126,23 @@ fn write_private(path: &Path, secret: &Secret<String>) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Fills in what the file leaves to us: the key ring when it names none, and the secrets of the
-/// clients with `client_secret: generate`, which are returned. To be called once, at start.
+/// Fills in what the file leaves to us: the key ring when it names none, the secrets of the clients
+/// with `client_secret: generate`, and for `serve --dev` the passwords. To be called once, at start.
 pub fn complete(
     settings: &mut Settings,
     entropy: &dyn Entropy,
-) -> Result<Vec<ClientSecretKept>, GenerateError> {
+) -> Result<Generated, GenerateError> {
     if settings.server.secret_keys.is_empty() {
         let dir = settings.server.data_dir.clone();
         let kept = ensure(settings, &dir, "secret-keys", entropy, ring_secret)?;
         let secret = Secret::new(kept.secret.reveal().clone().into_bytes());
         settings.server.secret_keys.push(RingKey { id: 1, secret });
     }
-    let dir = secrets_dir(settings);
-    let mut all = Vec::new();
+    let mut all = Generated::default();
+    if keeps_nothing(settings) {
+        all.passwords = passwords(settings, entropy);
+    }
+    let dir = settings.server.data_dir.join("secrets");
     let wanted: Vec<(TenantSlug, ClientId)> = settings
         .tenants
         .iter()
@@ -127,34 +150,39 @@ pub fn complete(
             tenant.generated_secrets.iter().map(|client| (slug.clone(), client.clone()))
         })
         .collect();
-    for (slug, id) in wanted {
-        let name = format!("{slug}.{}.secret", file_name(id.as_str()));
+    for (tenant, client) in wanted {
+        let name = format!("{tenant}.{}.secret", file_name(client.as_str()));
         let kept = ensure(settings, &dir, &name, entropy, |entropy| {
             CredentialKind::ClientSecret.generate(entropy)
         })?;
-        let clients = settings.tenants.get_mut(&slug).map(|tenant| &mut tenant.clients);
-        if let Some(client) = clients.and_then(|all| all.iter_mut().find(|c| c.id == id)) {
-            client.secrets = vec![Digest::of(kept.secret.reveal().as_bytes())];
+        let clients = settings.tenants.get_mut(&tenant).map(|tenant| &mut tenant.clients);
+        if let Some(found) = clients.and_then(|all| all.iter_mut().find(|c| c.id == client)) {
+            found.secrets = vec![Digest::of(kept.secret.reveal().as_bytes())];
         }
-        all.push(ClientSecretKept { tenant: slug, client: id, kept });
+        all.client_secrets.push(ClientSecretKept { tenant, client, kept });
     }
     Ok(all)
 }
 
-/// The password of a user with `password: generate`; to be called only for a user that is about to
-/// be created.
-pub fn user_password(
-    settings: &Settings,
-    tenant: &TenantSlug,
-    login: &str,
-    entropy: &dyn Entropy,
-) -> Result<Kept, GenerateError> {
-    let name = format!("{tenant}.{}.password", file_name(login));
-    ensure(settings, &secrets_dir(settings), &name, entropy, password)
+fn passwords(settings: &mut Settings, entropy: &dyn Entropy) -> Vec<NewPassword> {
+    let mut made = Vec::new();
+    for (tenant, settings) in &mut settings.tenants {
+        for user in &mut settings.users {
+            if matches!(user.password, SeedPassword::Generate) {
+                let password = password(entropy);
+                user.password = SeedPassword::Plain(password.clone());
+                let login = user.username.clone().unwrap_or_else(|| user.email.clone());
+                made.push(NewPassword { tenant: tenant.clone(), login, password });
+            }
+        }
+    }
+    made
 }
 
-fn secrets_dir(settings: &Settings) -> PathBuf {
-    settings.server.data_dir.join("secrets")
+/// Whether this is `serve --dev` in memory. What is sealed under a ring in memory dies with it, so
+/// nothing has to outlive the run.
+fn keeps_nothing(settings: &Settings) -> bool {
+    settings.server.dev && matches!(settings.storage.engine, StorageEngine::Memory)
 }
 
 fn ensure(
@@ -164,8 +192,7 @@ fn ensure(
     entropy: &dyn Entropy,
     make: impl FnOnce(&dyn Entropy) -> Secret<String>,
 ) -> Result<Kept, GenerateError> {
-    // What is sealed under a ring in memory dies with it, so nothing has to outlive a `--dev` run.
-    if settings.server.dev && matches!(settings.storage.engine, StorageEngine::Memory) {
+    if keeps_nothing(settings) {
         return Ok(Kept { secret: make(entropy), created: true, path: None });
     }
     ensure_secret(dir, name, entropy, make)

@@ -16,6 +16,7 @@ pub mod keys;
 mod path;
 mod position;
 mod read;
+mod reference;
 mod secret_file;
 pub mod settings;
 mod strength;
@@ -30,6 +31,7 @@ use std::path::Path;
 
 pub use env::{Environment, PREFIX};
 pub use fault::{Fault, Faults};
+pub use reference::reference;
 pub use settings::Settings;
 pub use warning::{Warning, warnings};
 

@@ -270,7 +270,7 @@ mod tests {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for i in 1..12 {
             let aliases = vec![format!("*a{}", i - 1); 10].join(", ");
-            text.push_str(&format!("a{i}: &a{i} [{aliases}]\n"));
+            text = format!("{text}a{i}: &a{i} [{aliases}]\n");
         }
         let error = Positions::read(&text).unwrap_err();
         assert!(error.message.contains("aliases"), "{}", error.message);

@@ -59,8 +59,8 @@ mod tests {
 
     #[test]
     fn durations_have_a_number_and_a_unit() {
-        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
-        assert_eq!(duration("30d"), Ok(Duration::from_secs(2_592_000)));
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("30d"), Ok(Duration::from_hours(30 * 24)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("0"), Ok(Duration::ZERO));
         for bad in ["", "10", "-5s", "1.5h", "10 m", "10M", "ten minutes", "NaN", "s"] {

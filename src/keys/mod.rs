@@ -9,6 +9,8 @@ mod ring_checks;
 mod set;
 mod signer;
 mod tenant_keys;
+#[cfg(test)]
+mod tests;
 
 pub use ring::{OpenError, Purpose, Ring, limit_key};
 pub use ring_checks::{RingFault, ring_checks};

@@ -67,7 +67,11 @@ impl KeySet {
     /// that is to begin first.
     pub(super) fn active(&self, alg: SigningAlg, now: Timestamp) -> Option<&Key> {
         let usable = || self.keys.values().filter(|key| key.record.alg == alg && key.counts(now));
-        let begins = |key: &&Key| (key.record.activates_at, key.record.created_at);
+        // Of two that begin in the same millisecond, the one that was not replaced.
+        let begins = |key: &&Key| {
+            let record = &key.record;
+            (record.activates_at, record.created_at, record.state != KeyState::Retiring)
+        };
         let begun = usable().filter(|key| key.record.activates_at <= now).max_by_key(begins);
         begun.or_else(|| usable().min_by_key(begins))
     }

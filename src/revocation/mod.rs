@@ -4,6 +4,8 @@
 //! What is revoked is written by `storage/`, in the statement that revokes; here we follow.
 
 mod entries;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,8 +19,8 @@ use tracing::{info, warn};
 use crate::base::{Clock, Timestamp};
 use crate::config::settings::RevocationMode;
 use crate::model::token::AccessClaims;
-use crate::model::{ClientId, RevocationKey, UserId};
-use crate::storage::{LogCursor, Result, Storage, Tail};
+use crate::model::{ClientId, RevocationKey, TenantUid, UserId};
+use crate::storage::{LogCursor, Result, RevocationLog, Revocations, Storage, Tail, Watch};
 use crate::tenant::Tenant;
 
 use entries::{Log, keys_of, kills};
@@ -40,7 +42,8 @@ const PAGE: u32 = 1_000;
 /// This node's view of the revocation log. What this process revokes is in it before the call that
 /// revoked returns.
 pub struct View {
-    store: Arc<dyn Storage>,
+    store: Arc<dyn RevocationLog>,
+    watch: Watch,
     clock: Arc<dyn Clock>,
     log: Arc<Log>,
     cursor: Mutex<Option<LogCursor>>,
@@ -62,10 +65,15 @@ pub enum Standing {
 impl View {
     /// An empty view, not fresh until [`sync`](Self::sync)ed. It becomes the store's sink.
     pub fn new(store: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let watch = store.watch().clone();
+        Self::over(store, watch, clock)
+    }
+
+    fn over(store: Arc<dyn RevocationLog>, watch: Watch, clock: Arc<dyn Clock>) -> Arc<Self> {
         let log = Arc::new(Log::default());
-        store.watch().set_sink(Arc::clone(&log) as _);
+        watch.set_sink(Arc::clone(&log) as _);
         let (synced, pruned) = (AtomicI64::new(i64::MIN), AtomicI64::new(i64::MIN));
-        Arc::new(Self { store, clock, log, cursor: Mutex::default(), synced, pruned })
+        Arc::new(Self { store, watch, clock, log, cursor: Mutex::default(), synced, pruned })
     }
 
     /// Follows the log to its end: from a snapshot at first, and whenever the store's timeline
@@ -126,7 +134,7 @@ impl View {
 
     /// Syncs at least every 500 ms, and on hints, until `stop`.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let mut hints = self.store.watch().hints();
+        let mut hints = self.watch.hints();
         let mut failing = false;
         loop {
             let synced = self.sync().await;
@@ -155,12 +163,24 @@ impl View {
         kid: Option<&str>,
         now: Timestamp,
     ) -> Result<Standing> {
-        let keys = keys_of(claims, kid);
         let strict = tenant.settings.revocation == RevocationMode::Strict;
+        self.standing_in(&tenant.uid, &*tenant.store, strict, claims, kid, now).await
+    }
+
+    async fn standing_in(
+        &self,
+        tenant: &TenantUid,
+        store: &(impl Revocations + ?Sized),
+        strict: bool,
+        claims: &AccessClaims,
+        kid: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Standing> {
+        let keys = keys_of(claims, kid);
         // What the view knows is revoked is revoked, however old the view is.
-        let mut revoked = self.log.any(&tenant.uid, &keys, |entry| kills(entry, claims));
+        let mut revoked = self.log.any(tenant, &keys, |entry| kills(entry, claims));
         if !revoked && (strict || !self.is_fresh(now)) {
-            let found = tenant.store.matching_revocations(&keys, now).await?;
+            let found = store.matching_revocations(&keys, now).await?;
             revoked = found.iter().any(|entry| kills(entry, claims));
         }
         Ok(if revoked { Standing::Revoked } else { Standing::Live })
@@ -192,7 +212,7 @@ impl View {
     /// hints of other nodes do not arrive.
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         let synced = self.synced.load(Ordering::Acquire);
-        let bound = if self.store.watch().listening() { FRESH } else { FRESH_UNHINTED };
+        let bound = if self.watch.listening() { FRESH } else { FRESH_UNHINTED };
         let began = Timestamp::from_millis(synced);
         // A clock that was set back says nothing about age.
         synced != i64::MIN && now.plus(SKEW) >= began && now < began.plus(bound)

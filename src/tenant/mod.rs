@@ -6,6 +6,10 @@
 
 mod clients;
 mod registry;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod verified;
 
 use std::sync::Arc;
@@ -88,11 +92,7 @@ fn key_policy(settings: &settings::Tenant) -> KeyPolicy {
     algs.sort_unstable();
     algs.dedup();
     // Run-time clients may have longer lives than the configuration's: an hour is the least.
-    let longest = settings
-        .clients
-        .iter()
-        .filter_map(|client| client.access_token_ttl)
-        .chain([settings.lifetimes.access_token, settings.lifetimes.id_token])
-        .fold(Duration::from_hours(1), Duration::max);
+    let longest = settings.longest_access_token().max(settings.lifetimes.id_token);
+    let longest = longest.max(Duration::from_hours(1));
     KeyPolicy { algs, rsa_bits: signing.rsa_bits, longest_token: longest, grace: signing.grace }
 }

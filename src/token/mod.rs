@@ -11,3 +11,6 @@ pub mod refresh;
 pub mod relying;
 
 pub use jws::Why;
+
+#[cfg(test)]
+mod tests;

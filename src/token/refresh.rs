@@ -124,3 +124,114 @@ fn mac(
     let key = ring.derive(Purpose::Refresh, kid, salt, &parts)?;
     Some(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key.reveal()), signed))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Timestamp;
+    use crate::config::settings::RingKey;
+
+    fn ring(id: u8) -> Ring {
+        Ring::new(vec![RingKey { id, secret: Secret::new((1..=32).collect()) }])
+    }
+
+    fn acme() -> (TenantUid, ClientId, GrantId) {
+        let grant = "0d39f6ab-7e9b-4f10-8a4f-4f2c7a3f8a53".parse().unwrap();
+        (TenantUid::stored("acme"), ClientId::new("app"), grant)
+    }
+
+    fn head() -> RefreshHead {
+        RefreshHead {
+            salt: std::array::from_fn(|i| 0xa0 + u8::try_from(i).unwrap()),
+            kid: 3,
+            head: 7,
+            head_nonce: [0, 1, 2, 3, 4, 5, 6, 7],
+            pred: None,
+            rotated_at: Timestamp::EPOCH,
+            replaced_at: None,
+            replacements: 0,
+            head_seen: false,
+            repeats: 0,
+            fingerprint: None,
+            differs: false,
+            streak: 0,
+            epoch: String::new(),
+        }
+    }
+
+    /// Computed apart from this program, from the description of the format.
+    const VECTOR: &str = "pmp_rt_00qyLZ930kYCSeW2swVE7l3XvWboi4ZBQSasDGgToe6uDHGr1xDaKmvjdXJTWgP7N\
+                          bIuuiCZP5z3pwHKTldE21zXfi";
+
+    #[test]
+    fn the_same_row_gives_the_same_token_and_it_is_this_one() {
+        let (tenant, client, grant) = acme();
+        let token = spell(&ring(3), &tenant, &client, grant, &head()).unwrap();
+        assert_eq!(token.reveal(), VECTOR);
+        let presented = parse(VECTOR).unwrap();
+        assert_eq!((presented.kid, presented.grant, presented.generation), (3, grant, 7));
+        assert_eq!(presented.nonce, head().head_nonce);
+        assert_eq!(verify(&ring(3), &tenant, &client, &head().salt, &presented), MacCheck::Good);
+    }
+
+    #[test]
+    fn every_byte_of_a_token_counts() {
+        let (tenant, client, _) = acme();
+        let bytes = CredentialKind::RefreshToken.parse(VECTOR, LENGTH).unwrap();
+        for at in 0..LENGTH {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            // With a checksum that fits, so that only the MAC can tell.
+            let text = CredentialKind::RefreshToken.spell(&other);
+            let good = parse(text.reveal()).is_some_and(|presented| {
+                verify(&ring(3), &tenant, &client, &head().salt, &presented) == MacCheck::Good
+            });
+            assert!(!good, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_token_belongs_to_one_tenant_client_row_and_ring() {
+        let (tenant, client, _) = acme();
+        let presented = parse(VECTOR).unwrap();
+        let salt = head().salt;
+        let check = |ring: &Ring, tenant: &TenantUid, client: &ClientId, salt: &[u8; 16]| {
+            verify(ring, tenant, client, salt, &presented)
+        };
+        let other = TenantUid::stored("globex");
+        assert_eq!(check(&ring(3), &other, &client, &salt), MacCheck::Bad);
+        assert_eq!(check(&ring(3), &tenant, &ClientId::new("ap"), &salt), MacCheck::Bad);
+        assert_eq!(check(&ring(3), &tenant, &client, &[0; 16]), MacCheck::Bad);
+        assert_eq!(check(&ring(4), &tenant, &client, &salt), MacCheck::UnknownKey(3));
+        let same_id = Ring::new(vec![RingKey { id: 3, secret: Secret::new(vec![9; 32]) }]);
+        assert_eq!(check(&same_id, &tenant, &client, &salt), MacCheck::Bad);
+    }
+
+    #[test]
+    fn only_our_spelling_of_version_1_parses() {
+        for bad in ["", "pmp_rt_", "pmp_at_x", &VECTOR[..96], &format!("{VECTOR}0")] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+        let mut bytes = CredentialKind::RefreshToken.parse(VECTOR, LENGTH).unwrap();
+        bytes[0] = 2;
+        assert_eq!(parse(CredentialKind::RefreshToken.spell(&bytes).reveal()), None);
+    }
+
+    #[test]
+    fn a_fingerprint_has_a_half_for_the_agent_and_a_half_for_the_network() {
+        let (tenant, ..) = acme();
+        let of = |agent: &str, ip: &str| {
+            fingerprint(&ring(3), &tenant, Some(agent), ip.parse().unwrap()).unwrap()
+        };
+        let here = of("curl/8", "192.0.2.7");
+        assert_eq!(of("curl/8", "192.0.2.200"), here, "the same /24");
+        assert_eq!(of("curl/8", "::ffff:192.0.2.9"), here, "written as IPv6");
+        let moved = of("curl/8", "192.0.3.7");
+        assert_eq!(moved[..8], here[..8]);
+        assert_ne!(moved[8..], here[8..]);
+        let updated = of("curl/9", "192.0.2.7");
+        assert_ne!(updated[..8], here[..8]);
+        assert_eq!(updated[8..], here[8..]);
+        assert_eq!(of("a", "2001:db8:1:ffff::1"), of("a", "2001:db8:1::2"), "the same /48");
+    }
+}

@@ -49,6 +49,10 @@ pub(super) fn read(tenant: &Section<'_>, around: &Around<'_>) -> Clients {
 /// RFC 6749 §A.1: visible characters. Without space, so that logs and lists stay readable.
 fn id<'a>(item: &Item<'a>) -> Option<(ClientId, Item<'a>)> {
     let text = item.text()?;
+    if text.starts_with("pmp-auth-") {
+        item.fault("names that begin with `pmp-auth-` are the server's own", "choose another");
+        return None;
+    }
     if text.len() <= 255 && text.bytes().all(|b| b.is_ascii_graphic()) {
         return Some((ClientId::new(text), item.clone()));
     }
@@ -102,9 +106,7 @@ fn client(
             RefreshPolicy::OfflineAccess,
         ),
         access_token_format: section.get("access_token_format").and_then(|i| i.one_of(&FORMATS)),
-        id_token_alg: section
-            .get("id_token_signed_response_alg")
-            .and_then(|item| item.one_of(&ALGORITHMS)),
+        id_token_alg: section.get("id_token_alg").and_then(|item| item.one_of(&ALGORITHMS)),
         access_token_ttl: lifetime.and_then(|item| item.duration(seconds(1)..=hours(24))),
         cors_origins,
         enabled: section.boolean("enabled", true),
@@ -135,18 +137,8 @@ fn auth_method(section: &Section<'_>) -> AuthMethod {
     let types = [("confidential", false), ("public", true)];
     let said = section.get("auth_method");
     let method = said.as_ref().and_then(|item| item.one_of(&methods));
-    let Some(kind) = section.get("type") else {
-        if said.is_none() {
-            section.fault(
-                "`type` is missing",
-                "write `type: confidential` when the application runs on a server and keeps a \
-                 secret, else `type: public`",
-            );
-            return guess(section);
-        }
-        return method.unwrap_or_else(|| guess(section));
-    };
-    let Some(public) = kind.one_of(&types) else { return method.unwrap_or_else(|| guess(section)) };
+    let kind = section.get("type").and_then(|item| item.one_of(&types));
+    let Some(public) = kind else { return method.unwrap_or(AuthMethod::ClientSecretBasic) };
     if let (Some(item), Some(method)) = (said, method)
         && public != (method == AuthMethod::None)
     {
@@ -157,12 +149,6 @@ fn auth_method(section: &Section<'_>) -> AuthMethod {
         );
     }
     if public { AuthMethod::None } else { method.unwrap_or(AuthMethod::ClientSecretBasic) }
-}
-
-/// What is most likely meant, so that a missing word does not raise more faults than its own.
-fn guess(section: &Section<'_>) -> AuthMethod {
-    let has_secret = SECRET_KEYS.iter().any(|key| section.get(key).is_some());
-    if has_secret { AuthMethod::ClientSecretBasic } else { AuthMethod::None }
 }
 
 const SECRET_KEYS: [&str; 3] = ["client_secret", "client_secret_file", "client_secret_hash"];
@@ -191,8 +177,8 @@ fn credential(section: &Section<'_>, public: bool, production: bool) -> Credenti
         [] => {
             section.fault(
                 "a confidential client needs a secret",
-                "add `client_secret_file: PATH` or `client_secret: generate`, or write \
-                 `type: public`",
+                "add `client_secret_file: PATH` or `client_secret: generate`; an application that \
+                 cannot keep one (in a browser, on a device) has `type: public`",
             );
             Credential::Nothing
         }

@@ -33,11 +33,12 @@ pub(super) fn settings(root: Item<'_>) -> Settings {
 
     let mut tenants = BTreeMap::new();
     let mut hosts = HashMap::new();
-    let found = root.get("tenants").map(|item| item.entries()).unwrap_or_default();
-    if found.is_empty() {
+    let found = root.get("tenants");
+    let entries = found.as_ref().map(Item::entries).unwrap_or_default();
+    if entries.is_empty() && found.is_none_or(|item| item.is_map()) {
         root.fault("there is no tenant", "add one, as in `tenants: {acme: {…}}`");
     }
-    for (name, item) in found {
+    for (name, item) in entries {
         let Ok(slug) = TenantSlug::parse(name) else {
             item.fault(
                 format!("`{name}` is no name of a tenant"),

@@ -77,6 +77,11 @@ impl SigningKeys for SqliteTenant {
              WHERE tenant_uid = ?1 AND key_id = ?2 AND key_type = 'jwt' AND status <> 'compromised'",
             &self.tenant, kid, horizon::compromised_key(change.now),
         );
+        let known = sql!(
+            "SELECT 1 FROM encryption_keys WHERE tenant_uid = ?1 AND key_id = ?2",
+            &self.tenant,
+            kid,
+        );
         let tenant = self.tenant.clone();
         let audited = audited(Action::KeyCompromised, kid, change.now, change.audit);
         let entry = Revocation {
@@ -89,8 +94,9 @@ impl SigningKeys for SqliteTenant {
         self.store
             .write(move |tx| {
                 Box::pin(async move {
+                    let known = tx.row(known).await?;
                     if tx.run(compromise).await? == 0 {
-                        return Ok(false);
+                        return Ok(known.is_some());
                     }
                     tx.revoke(&tenant, entry).await?;
                     tx.audit(&tenant, &audited).await?;

@@ -22,6 +22,7 @@ mod grants;
 mod jtis;
 mod keys;
 mod pushed;
+mod redeem;
 mod refresh;
 mod revocations;
 mod ring;
@@ -40,3 +41,6 @@ pub use store::{Sqlite, SqliteOptions};
 use store::SqliteTenant;
 use value::sql;
 use write::Tx;
+
+#[cfg(test)]
+mod tests;

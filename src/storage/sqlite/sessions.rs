@@ -89,7 +89,7 @@ impl Sessions for SqliteTenant {
         let live =
             sql!(
             "SELECT * FROM sessions WHERE tenant_uid = ?1 AND user_id = ?2 AND status = 'active'
-               AND expires_at > ?3 AND idle_expires_at > ?3 ORDER BY created_at DESC, session_id",
+               AND expires_at > ?3 AND idle_expires_at > ?3 ORDER BY created_at DESC, session_id DESC",
             &self.tenant, user, now,
         );
         self.store.rows(live).await?.iter().map(read).collect()
@@ -173,14 +173,14 @@ impl Tx {
         Ok(EndSession::Ended)
     }
 
-    /// Ends every session of a user but `keep`, each with its entry in the log.
+    /// Ends every session of a user but `keep`; which ones.
     pub(super) async fn end_sessions(
         &mut self,
         tenant: &TenantUid,
         user: UserId,
         keep: Option<SessionId>,
-        change: &Change<'_>,
-    ) -> Result<()> {
+        now: Timestamp,
+    ) -> Result<Vec<SessionId>> {
         let end = sql!(
             "UPDATE sessions SET status = 'terminated', revoked_at = ?4, revoke_reason = 'user',
                keep_until = ?5
@@ -189,17 +189,15 @@ impl Tx {
             tenant,
             user,
             keep,
-            change.now,
-            horizon::ended_session(change.now),
+            now,
+            horizon::ended_session(now),
         );
-        for row in self.rows(end).await? {
-            self.revoke(tenant, session_entry(row.id("session_id")?, change)).await?;
-        }
-        Ok(())
+        self.rows(end).await?.iter().map(|row| row.id("session_id")).collect()
     }
 }
 
-fn session_entry(id: SessionId, change: &Change<'_>) -> Revocation {
+/// The entry that kills what carries the `sid` of a session.
+pub(super) fn session_entry(id: SessionId, change: &Change<'_>) -> Revocation {
     Revocation {
         key: RevocationKey::Session(id.to_string()),
         audience: None,

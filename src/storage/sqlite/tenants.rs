@@ -13,7 +13,7 @@ use crate::model::{Action, Audit, Revocation, RevocationKey, TenantSlug, TenantU
 use crate::storage::{Change, ChangeTenant, Result, Tenants};
 
 /// Every table with a tenant, but audit records and revocations, which outlive it.
-const OF_TENANT: &[&str] = &[
+pub(super) const OF_TENANT: &[&str] = &[
     "DELETE FROM clients WHERE tenant_uid = ?1",
     "DELETE FROM client_states WHERE tenant_uid = ?1",
     "DELETE FROM users WHERE tenant_uid = ?1",

@@ -2,9 +2,10 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 
 use super::audit_log::record;
-use super::grants::of_user;
+use super::grants::{of_session, of_user};
 use super::revocations::not_before;
 use super::row::Columns;
+use super::sessions::session_entry;
 use super::{SqliteTenant, Tx, sql};
 use crate::base::{Secret, Timestamp};
 use crate::model::user::{LoginName, PasswordHash, User};
@@ -109,7 +110,7 @@ impl Users for SqliteTenant {
                         return Ok(ChangeUser::Unknown);
                     }
                     let change = Change { now, not_after, audit: &audit };
-                    tx.end_all(&tenant, id, keep, &change).await?;
+                    tx.end_one_by_one(&tenant, id, keep, &change).await?;
                     let mut audited = record(Action::PasswordChanged, now, &audit);
                     audited.user = Some(id);
                     tx.audit(&tenant, &audited).await?;
@@ -233,27 +234,32 @@ impl Tx {
         Ok(ChangeUser::Changed)
     }
 
-    /// Ends all that a user has, by one not-before and in the rows.
+    /// Ends all that a user has; one `subject` entry covers it.
     async fn end_for_good(
         &mut self,
         tenant: &TenantUid,
         id: UserId,
         change: &Change<'_>,
     ) -> Result<()> {
+        self.end_sessions(tenant, id, None, change.now).await?;
+        self.rows(of_user(tenant, id, change.now)).await?;
         let key = RevocationKey::Subject(id.to_string());
-        self.revoke(tenant, not_before(key, change.now, change.not_after)).await?;
-        self.end_all(tenant, id, None, change).await
+        self.revoke(tenant, not_before(key, change.now, change.not_after)).await
     }
 
-    /// Ends every session but `keep`, and every grant, each with its entry in the log.
-    async fn end_all(
+    /// Ends every session but `keep`, and every grant, each with its own entry, so that the next
+    /// sign-in survives. A session's entry covers the grants that die with it.
+    async fn end_one_by_one(
         &mut self,
         tenant: &TenantUid,
         id: UserId,
         keep: Option<SessionId>,
         change: &Change<'_>,
     ) -> Result<()> {
-        self.end_sessions(tenant, id, keep, change).await?;
+        for session in self.end_sessions(tenant, id, keep, change.now).await? {
+            self.revoke(tenant, session_entry(session, change)).await?;
+            self.rows(of_session(tenant, session, change.now)).await?;
+        }
         let which = of_user(tenant, id, change.now);
         self.revoke_grants(tenant, which, change.now, Some(change.not_after)).await.map(drop)
     }

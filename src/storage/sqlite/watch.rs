@@ -55,13 +55,16 @@ async fn poll(
         let version: sqlx::Result<i64> =
             sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut connection).await;
         match version {
-            Ok(version) if last.is_some_and(|seen| seen != version) => {
-                last = Some(version);
-                watch.hint();
+            Ok(version) => {
+                watch.set_listening(true);
+                if last.replace(version).is_some_and(|seen| seen != version) {
+                    watch.hint();
+                }
             }
-            Ok(version) => last = Some(version),
-            // A hint is never to be trusted; readers look on their own, too.
-            Err(error) => tracing::debug!(error = %error, "could not look for changes"),
+            Err(error) => {
+                watch.set_listening(false);
+                tracing::debug!(error = %error, "could not look for changes");
+            }
         }
     }
     let _ = connection.close().await;

@@ -2,8 +2,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use sqlx::Transaction;
-use sqlx::sqlite::{Sqlite as Db, SqliteRow};
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{Sqlite as Db, SqliteConnection, SqliteRow};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
@@ -20,11 +20,44 @@ const TURN: Duration = Duration::from_secs(5);
 pub(super) type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 't>>;
 
 /// A change under way: the only writer, until it commits.
+///
+/// The statements that begin and end it are our own. After an error such as a full disk SQLite has
+/// rolled back already, and whoever keeps count of transactions beside it is out of step for good:
+/// a connection that did not end its transaction cleanly is closed, which rolls back, and replaced.
 pub(super) struct Tx {
-    inner: Transaction<'static, Db>,
+    connection: Connection,
     store: Sqlite,
     revoked: Vec<LogEntry>,
     hint: bool,
+}
+
+/// The writing connection, with a transaction open.
+struct Connection(Option<PoolConnection<Db>>);
+
+impl Connection {
+    fn get(&mut self) -> Result<&mut SqliteConnection> {
+        self.0.as_deref_mut().ok_or_else(|| StoreError::unavailable("the transaction is over"))
+    }
+
+    /// Ends the transaction and gives the connection back.
+    async fn end(mut self, statement: &'static str) -> sqlx::Result<()> {
+        if let Some(mut connection) = self.0.take() {
+            let ended = sqlx::query(statement).execute(&mut *connection).await;
+            if let Err(error) = ended {
+                self.0 = Some(connection);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(open) = self.0.take() {
+            drop(open.detach());
+        }
+    }
 }
 
 impl Sqlite {
@@ -58,8 +91,11 @@ impl Sqlite {
         F: for<'t> FnOnce(&'t mut Tx) -> Work<'t, T>,
     {
         self.count(1);
-        let inner = self.writer().begin_with("BEGIN IMMEDIATE").await.map_err(unavailable)?;
-        let mut tx = Tx { inner, store: self.clone(), revoked: Vec::new(), hint: false };
+        let connection = self.writer().acquire().await.map_err(unavailable)?;
+        let mut connection = Connection(Some(connection));
+        let begin = sqlx::query("BEGIN IMMEDIATE").execute(connection.get()?).await;
+        begin.map_err(unavailable)?;
+        let mut tx = Tx { connection, store: self.clone(), revoked: Vec::new(), hint: false };
         match work(&mut tx).await {
             Ok(outcome) => tx.commit().await.map(|()| outcome),
             Err(error) => {
@@ -79,20 +115,20 @@ impl Tx {
     /// Runs a statement; how many rows it changed.
     pub(super) async fn run(&mut self, statement: Statement) -> Result<u64> {
         self.store.count(1);
-        let done = statement.execute(&mut *self.inner).await.map_err(unavailable)?;
+        let done = statement.execute(self.connection.get()?).await.map_err(unavailable)?;
         Ok(done.rows_affected())
     }
 
     /// The row, if there is one.
     pub(super) async fn row(&mut self, statement: Statement) -> Result<Option<SqliteRow>> {
         self.store.count(1);
-        statement.fetch_optional(&mut *self.inner).await.map_err(unavailable)
+        statement.fetch_optional(self.connection.get()?).await.map_err(unavailable)
     }
 
     /// All rows.
     pub(super) async fn rows(&mut self, statement: Statement) -> Result<Vec<SqliteRow>> {
         self.store.count(1);
-        statement.fetch_all(&mut *self.inner).await.map_err(unavailable)
+        statement.fetch_all(self.connection.get()?).await.map_err(unavailable)
     }
 
     /// Remembers what the sink is to hear of once this is committed.
@@ -106,9 +142,9 @@ impl Tx {
     }
 
     async fn commit(self) -> Result<()> {
-        let Self { inner, store, revoked, hint } = self;
+        let Self { connection, store, revoked, hint } = self;
         store.count(1);
-        inner.commit().await.map_err(at_commit)?;
+        connection.end("COMMIT").await.map_err(at_commit)?;
         // Before the method returns: what this node revoked, this node refuses at once.
         store.events().revoked(&revoked);
         if hint || !revoked.is_empty() {
@@ -119,8 +155,8 @@ impl Tx {
 
     async fn rollback(self) {
         self.store.count(1);
-        if let Err(error) = self.inner.rollback().await {
-            tracing::warn!(error = %error, "a transaction could not be rolled back");
+        if let Err(error) = self.connection.end("ROLLBACK").await {
+            tracing::debug!(error = %error, "SQLite had rolled back already");
         }
     }
 }

@@ -1,0 +1,3 @@
+//! The command line and the file that it reads.
+
+mod config;

@@ -1,0 +1,3 @@
+//! Security cases, by id.
+
+mod config;
