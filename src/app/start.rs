@@ -10,7 +10,7 @@ use tracing::warn;
 use super::{App, DisciplinedClock};
 use crate::audit::Recorder;
 use crate::base::{Clock, Entropy, SystemClock, SystemEntropy, hex};
-use crate::config::generated::{self, ClientSecretKept, GenerateError};
+use crate::config::generated::{self, ClientSecretKept, GenerateError, Generated, NewPassword};
 use crate::config::settings::{Settings, StorageEngine};
 use crate::identity::{Nursery, PasswordCost, Passwords, SeedError, Seeded, seed_users};
 use crate::keys::{Ring, RingFault, ring_checks};
@@ -53,6 +53,8 @@ impl Default for Surroundings {
 pub struct FirstStart {
     /// Client secrets that the configuration leaves to us, new or kept.
     pub client_secrets: Vec<ClientSecretKept>,
+    /// Passwords that `serve --dev` made for its users; kept nowhere.
+    pub passwords: Vec<NewPassword>,
     /// Users that were created now.
     pub users: Vec<(TenantSlug, Seeded)>,
 }
@@ -97,7 +99,8 @@ impl App {
         if postgres && settings.server.secret_keys.is_empty() {
             return Err(StartError::NoRing);
         }
-        let client_secrets = generated::complete(&mut settings, &*entropy)?;
+        let Generated { client_secrets, passwords: new_passwords } =
+            generated::complete(&mut settings, &*entropy)?;
         let demo = demo(&mut settings, &*entropy);
         let ring = Arc::new(Ring::new(settings.server.secret_keys.clone()));
         let store = open_store(&settings, &clock, &entropy).await?;
@@ -132,6 +135,7 @@ impl App {
             metrics: Metrics::new(BuildLabels { version, engine: store.engine().as_str() }),
             first_start: FirstStart {
                 client_secrets,
+                passwords: new_passwords,
                 users: seed(&settings, &registry, &passwords, &*clock, &*entropy).await?,
             },
             settings: Arc::new(settings),
