@@ -178,7 +178,7 @@ CREATE TABLE sessions (
     CHECK (status IN ('active', 'expired', 'revoked', 'terminated')),
   created_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
   expires_at INTEGER NOT NULL,
-  idle_expires_at INTEGER NOT NULL DEFAULT 253402300799000,
+  idle_expires_at INTEGER NOT NULL,
   last_activity_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
   revoked_at INTEGER,
   revoke_reason TEXT,
@@ -283,6 +283,8 @@ CREATE TABLE access_tokens (
   client_id TEXT NOT NULL,
   user_id BLOB,
   grant_id BLOB,
+  -- The refresh generation that it came with: known only when it is written.
+  generation INTEGER,
   claims TEXT NOT NULL CHECK (json_valid(claims)),
   created_at INTEGER NOT NULL DEFAULT (CAST(unixepoch('subsec') * 1000 AS INTEGER)),
   expires_at INTEGER NOT NULL,
@@ -518,7 +520,8 @@ CREATE TABLE audit_logs (
   risk_level TEXT NOT NULL DEFAULT 'low'
     CHECK (risk_level IN ('low', 'medium', 'high', 'critical'))
 ) STRICT;
-CREATE INDEX audit_logs_tenant ON audit_logs (tenant_uid, seq);
+-- A batch of failures may be written later than what happened after them.
+CREATE INDEX audit_logs_tenant ON audit_logs (tenant_uid, created_at, seq);
 CREATE INDEX audit_logs_delete ON audit_logs (delete_at) WHERE delete_at IS NOT NULL;
 
 -- Run by hand (`sqlite3 FILE < 001…`), this file enters itself into the ledger; the runner, which says

@@ -77,13 +77,15 @@ impl Tx {
         let claims = &token.claims;
         self.run(sql!(
             "INSERT INTO access_tokens (tenant_uid, token_hash, jti, client_id, user_id, grant_id,
-               claims, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+               generation, claims, created_at, expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
             tenant,
             &token.digest,
             &claims.jti,
             &claims.client,
             claims.user,
             claims.grant,
+            claims.generation,
             to_json(claims)?,
             claims.issued_at,
             claims.expires_at,

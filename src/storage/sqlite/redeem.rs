@@ -4,7 +4,6 @@
 use sqlx::sqlite::SqliteRow;
 
 use super::grants::{self, of_grant};
-use super::refresh::Ends;
 use super::row::Columns;
 use super::{Tx, sql};
 use crate::base::Timestamp;
@@ -141,13 +140,11 @@ impl Tx {
         .await?;
         let head = redemption.refresh.as_ref().map(|new| self.first_head(new, now));
         let idle = redemption.refresh.as_ref().map(|new| new.idle_expires_at);
-        let keep = horizon::grant(keep, access_end, idle, grant.expires_at);
-        match (&head, idle) {
-            (Some(head), Some(idle)) => {
-                self.write_head(tenant, grant.id, head, &Ends { idle, keep }).await?;
-            }
-            _ => self.keep_grant(tenant, grant.id, keep).await?,
+        if let (Some(head), Some(idle)) = (&head, idle) {
+            self.write_head(tenant, grant.id, head, idle).await?;
         }
+        let raised = horizon::grant(keep, access_end, idle, grant.expires_at);
+        self.raise_horizon(tenant, grant.id, keep, raised).await?;
         if let Some(token) = &redemption.opaque {
             self.insert_access_token(tenant, token).await?;
         }
@@ -183,25 +180,10 @@ impl Tx {
     ) -> Result<()> {
         let idle = grant.refresh.as_ref().map(|_| grant.idle_expires_at);
         let raised = horizon::grant(keep, redemption.access_expires_at, idle, grant.expires_at);
-        self.keep_grant(tenant, grant.id, raised).await?;
+        self.raise_horizon(tenant, grant.id, keep, raised).await?;
         if let Some(token) = &redemption.opaque {
             self.insert_access_token(tenant, token).await?;
         }
         Ok(())
-    }
-
-    async fn keep_grant(
-        &mut self,
-        tenant: &TenantUid,
-        id: GrantId,
-        until: Timestamp,
-    ) -> Result<()> {
-        let keep = sql!(
-            "UPDATE grants SET keep_until = ?3 WHERE tenant_uid = ?1 AND id = ?2",
-            tenant,
-            id,
-            until,
-        );
-        self.run(keep).await.map(drop)
     }
 }

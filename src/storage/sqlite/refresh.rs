@@ -10,14 +10,6 @@ use crate::model::{Action, Audit, GrantId, Revocation, RevocationKey, TenantUid}
 use crate::storage::verdict::{Decision, Epoch, decide};
 use crate::storage::{RefreshVerdict, Result, Rotation, horizon};
 
-/// When a grant's row may go, and its refresh token can no longer be used.
-pub(super) struct Ends {
-    /// `idle_exp`
-    pub(super) idle: Timestamp,
-    /// `keep_until`
-    pub(super) keep: Timestamp,
-}
-
 impl Tx {
     /// [`Grants::rotate_refresh`](crate::storage::Grants::rotate_refresh).
     pub(super) async fn rotate(
@@ -51,24 +43,22 @@ impl Tx {
         change.carry_out(decision).await
     }
 
-    /// Writes the refresh columns of a grant, and when it ends.
+    /// Writes the refresh columns of a grant and its idle end; none of them is indexed.
     pub(super) async fn write_head(
         &mut self,
         tenant: &TenantUid,
         grant: GrantId,
         head: &RefreshHead,
-        ends: &Ends,
+        idle: Timestamp,
     ) -> Result<()> {
         self.run(sql!(
-            "UPDATE grants SET idle_exp = ?3, keep_until = ?4, salt = ?5, head_kid = ?6, head = ?7,
-               head_nonce = ?8, pred = ?9, pred_nonce = ?10, rotated_at = ?11, replaced_at = ?12,
-               replacements = ?13, head_seen = ?14, repeats = ?15, rot_fp = ?16, differs = ?17,
-               streak = ?18, epoch = ?19
+            "UPDATE grants SET idle_exp = ?3, salt = ?4, head_kid = ?5, head = ?6, head_nonce = ?7,
+               pred = ?8, pred_nonce = ?9, rotated_at = ?10, replaced_at = ?11, replacements = ?12,
+               head_seen = ?13, repeats = ?14, rot_fp = ?15, differs = ?16, streak = ?17, epoch = ?18
              WHERE tenant_uid = ?1 AND id = ?2",
             tenant,
             grant,
-            ends.idle,
-            ends.keep,
+            idle,
             &head.salt,
             head.kid,
             head.head,
@@ -87,6 +77,26 @@ impl Tx {
         ))
         .await
         .map(drop)
+    }
+
+    /// Raises a grant's horizon from `keep`, which is indexed, if it moves.
+    pub(super) async fn raise_horizon(
+        &mut self,
+        tenant: &TenantUid,
+        grant: GrantId,
+        keep: Timestamp,
+        raised: Timestamp,
+    ) -> Result<()> {
+        if raised <= keep {
+            return Ok(());
+        }
+        let raise = sql!(
+            "UPDATE grants SET keep_until = ?3 WHERE tenant_uid = ?1 AND id = ?2",
+            tenant,
+            grant,
+            raised,
+        );
+        self.run(raise).await.map(drop)
     }
 }
 
@@ -150,13 +160,12 @@ impl Honour<'_> {
         action: Option<Action>,
     ) -> Result<()> {
         let Self { tx, tenant, grant, keep, rotation, now, audit } = self;
-        let ends = Ends {
-            idle,
-            keep: horizon::grant(*keep, rotation.access_expires_at, Some(idle), grant.expires_at),
-        };
-        if action.is_some() || idle != grant.idle_expires_at || ends.keep != *keep {
-            tx.write_head(tenant, grant.id, head, &ends).await?;
+        if action.is_some() || idle != grant.idle_expires_at {
+            tx.write_head(tenant, grant.id, head, idle).await?;
         }
+        let raised =
+            horizon::grant(*keep, rotation.access_expires_at, Some(idle), grant.expires_at);
+        tx.raise_horizon(tenant, grant.id, *keep, raised).await?;
         if let Some(token) = &mut rotation.opaque {
             token.claims.generation = Some(head.head);
             tx.insert_access_token(tenant, token).await?;

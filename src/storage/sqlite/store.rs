@@ -17,10 +17,7 @@ use super::watch::Poller;
 use super::{cleanup, sql};
 use crate::base::{Entropy, Timestamp, hex};
 use crate::model::TenantUid;
-use crate::storage::{Cleaned, Engine, Result, Storage, StoreError, TenantHandle, Watch};
-
-/// The newest migration that this build knows.
-const SCHEMA: &str = "001";
+use crate::storage::{Cleaned, Engine, Result, Storage, StoreError, TenantHandle, Watch, schema};
 
 /// How a SQLite store is opened.
 #[derive(Debug, Clone)]
@@ -182,15 +179,17 @@ impl Storage for Sqlite {
     }
 
     async fn ready(&self) -> Result<()> {
-        let newest = "SELECT version FROM schema_migrations ORDER BY sort_key DESC LIMIT 1";
-        let row = self.row(sql!(newest)).await?;
-        match row.as_ref().map(|row| row.get::<&str>("version")).transpose()? {
-            Some(SCHEMA) => Ok(()),
-            Some(other) => Err(StoreError::unavailable(format!(
-                "the schema is at version {other}, this build knows {SCHEMA}"
-            ))),
-            None => Err(StoreError::unavailable("the schema is not there")),
+        let newest =
+            sql!("SELECT CAST(max(sort_key) AS INTEGER) AS version FROM schema_migrations");
+        let found = match self.row(newest).await {
+            Ok(row) => row.map_or(Ok(None), |row| row.get::<Option<i64>>("version"))?,
+            // A file without tables is a fresh one; whether it can be read, another look tells.
+            Err(_) => self.row(sql!("SELECT 1 FROM sqlite_schema")).await.map(|_| None)?,
+        };
+        if found == Some(schema::VERSION) {
+            return Ok(());
         }
+        Err(StoreError::unavailable(schema::mismatch(found)))
     }
 
     async fn clock(&self) -> Result<Option<Timestamp>> {
