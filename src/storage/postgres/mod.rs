@@ -23,7 +23,7 @@ mod notify;
 mod pool;
 mod pushed;
 mod revocations;
-mod rings;
+mod ring;
 mod rows;
 mod sessions;
 mod tenants;
