@@ -137,9 +137,7 @@ const REDEEM: &str = concat!(
      opq AS (
        INSERT INTO access_tokens (tenant_uid, token_hash, jti, client_id, user_id, grant_id,
          generation, claims, created_at, expires_at)
-       SELECT $1, $18, $19, $9, $7, n.grant_id,
-         CASE WHEN NOT n.spends THEN n.head WHEN $13::bytea IS NOT NULL THEN 1 END,
-         $20::json, $21, $22 FROM n
+       SELECT $1, $18, $19, $9, $7, n.grant_id, $20, $21::json, $22, $23 FROM n
        WHERE n.answers AND $18::bytea IS NOT NULL),
      rv AS (
        SELECT 'grant' AS kind, grant_id::text AS key, NULL::timestamptz AS nbf, horizon AS exp
@@ -248,7 +246,9 @@ impl View {
             .bind(refresh.map(|refresh| refresh.nonce.to_vec()))
             .at_if(refresh.map(|refresh| refresh.idle_expires_at))
             .bind(refresh.and_then(|refresh| refresh.fingerprint).map(|fp| fp.to_vec()));
-        bind_opaque(statement, redemption.opaque.as_ref(), |statement| statement)
+        let opaque = redemption.opaque.as_ref();
+        let generation = opaque.and_then(|token| token.claims.generation).map(i64::from);
+        bind_opaque(statement, opaque, |statement| statement.bind(generation))
     }
 
     /// Announces that this process revoked a grant.

@@ -26,7 +26,7 @@ const SESSION: [(&str, &str); 6] = [
     ("statement_timeout", "3000"),
     ("lock_timeout", "1000"),
     ("idle_in_transaction_session_timeout", "5000"),
-    ("default_transaction_isolation", "read\\ committed"),
+    ("default_transaction_isolation", "read committed"),
     ("timezone", "UTC"),
     ("jit", "off"),
 ];
