@@ -7,18 +7,25 @@ use axum::response::Response;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Edge, layer, ops, reply};
+use super::{Edge, layer, ops, pages, reply};
 
 /// The endpoints of one tenant, below its issuer.
 fn tenant() -> Router<Edge> {
     Router::new()
-    // OAuth 2 and OpenID Connect
-    // Pages
+        // OAuth 2 and OpenID Connect
+        // Pages
+        .route("/authorize", get(pages::authorize::get).post(pages::authorize::post))
+        .route("/login", get(pages::login::get).post(pages::login::post))
+        .route("/consent", get(pages::consent::get).post(pages::consent::post))
+        .route("/logout", get(pages::logout::get).post(pages::logout::post))
+        .route("/brand.css", get(pages::brand::colours))
+        .route("/logo", get(pages::brand::logo))
 }
 
 /// What stands at fixed places beside the tenants.
 fn fixed() -> Router<Edge> {
     Router::new()
+        .route("/assets/{name}", get(pages::brand::stylesheet))
         .route("/livez", get(ops::livez))
         .route("/startupz", get(ops::startupz))
         .route("/readyz", get(ops::readyz))

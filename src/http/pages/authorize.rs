@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use super::refused::{self, Back};
@@ -24,13 +24,9 @@ const ROUND: Duration = Duration::from_mins(1);
 pub(in crate::http) async fn get(
     State(edge): State<Edge>,
     request: Request,
-    method: Method,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
-    if method != Method::GET {
-        return show::not_for_head();
-    }
     let query = query.unwrap_or_default();
     let ours = Params::parse(query.as_bytes()).unwrap_or_default();
     let done = match (ours.get("client_id"), ours.get("pushed"), ours.get("txn")) {
@@ -75,7 +71,8 @@ pub(super) async fn keep(
     body: &[u8],
 ) -> crate::storage::Result<String> {
     let id: [u8; 32] = edge.app.services.entropy.bytes();
-    let text = String::from_utf8_lossy(body);
+    // No text of a database may have a NUL in it.
+    let text = String::from_utf8_lossy(body).replace('\0', "%00");
     let until = request.now.plus(ROUND);
     request.tenant.store.push_request(&Digest::of(&id), &text, until).await?;
     Ok(base64url::encode(id))
@@ -98,8 +95,7 @@ async fn begin(
 ) -> Result<Response, Refused> {
     let asked = authorize::Request::parse(text).map_err(Refused::Page)?;
     let visitor = Visitor::of(edge, request, headers).await?;
-    let answer =
-        authorize::begin(&call(edge, request), &asked, visitor.session.as_ref()).await?;
+    let answer = authorize::begin(&call(edge, request), &asked, visitor.session.as_ref()).await?;
     Ok(by_redirect(edge, request, &visitor, answer))
 }
 
@@ -114,8 +110,7 @@ async fn resume(
         Ok(pending) => pending,
         Err(response) => return Ok(response),
     };
-    let answer =
-        authorize::resume(&call(edge, request), pending, visitor.session.as_ref()).await?;
+    let answer = authorize::resume(&call(edge, request), pending, visitor.session.as_ref()).await?;
     Ok(by_redirect(edge, request, &visitor, answer))
 }
 
@@ -131,8 +126,7 @@ pub(super) async fn open(
         return Ok(Err(refused::no_cookie(edge, request, headers)));
     };
     let ring = &edge.app.services.ring;
-    let opened =
-        PendingAuthorization::open(ring, &request.tenant.uid, browser, txn, request.now);
+    let opened = PendingAuthorization::open(ring, &request.tenant.uid, browser, txn, request.now);
     Ok(match opened {
         OpenInteraction::Open(pending) => Ok(pending),
         OpenInteraction::NotYours => Err(refused::other_browser(edge, request, headers)),

@@ -1,7 +1,7 @@
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
 
 use crate::http::extract::Request;
@@ -19,15 +19,21 @@ pub(in crate::http) async fn stylesheet(
         return reply::problem(StatusCode::NOT_FOUND);
     }
     let sheet = Body::from(super::template::STYLESHEET);
-    file(HeaderValue::from_static("text/css; charset=utf-8"), "public, max-age=31536000, immutable", sheet)
+    file(
+        HeaderValue::from_static("text/css; charset=utf-8"),
+        "public, max-age=31536000, immutable",
+        sheet,
+    )
 }
 
 /// `GET {issuer}/brand.css`: the tenant's accent colour, for light and for dark.
 pub(in crate::http) async fn colours(request: Request) -> Response {
     match request.tenant.settings.branding.accent.as_deref().and_then(palette) {
-        Some(sheet) => {
-            file(HeaderValue::from_static("text/css; charset=utf-8"), "public, max-age=300", sheet.into())
-        }
+        Some(sheet) => file(
+            HeaderValue::from_static("text/css; charset=utf-8"),
+            "public, max-age=300",
+            sheet.into(),
+        ),
         None => reply::problem(StatusCode::NOT_FOUND),
     }
 }

@@ -1,7 +1,8 @@
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use minijinja::{Value, context};
+use minijinja::context;
+use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
 use super::authorize::{by_page, call, nothing_waits, open};
@@ -18,13 +19,9 @@ use crate::session::PendingAuthorization;
 pub(in crate::http) async fn get(
     State(edge): State<Edge>,
     request: Request,
-    method: Method,
     headers: HeaderMap,
     Query(params): Query,
 ) -> Response {
-    if method != Method::GET {
-        return show::not_for_head();
-    }
     let Some(txn) = params.get("txn") else { return nothing_waits(&edge, &request, &headers) };
     let shown = show_consent(&edge, &request, &headers, txn).await;
     shown.unwrap_or_else(|refused| refused::refused(&edge, &request, &headers, &refused))
@@ -87,18 +84,18 @@ impl Asked<'_> {
             .collect();
         let resources = self.pending.resources.iter().map(|uri| {
             let known = settings.resources.iter().find(|resource| resource.uri == *uri);
-            known.and_then(|resource| resource.name.as_deref()).unwrap_or(uri)
+            known.and_then(|resource| resource.name.as_deref()).unwrap_or(uri).to_owned()
         });
         let csrf = visitor.csrf(&request.tenant);
         let page = context! {
             client => context! {
                 name => name_of(client),
                 host => host_of(&self.pending.redirect_uri),
-                policy_uri => client.policy_uri,
-                tos_uri => client.tos_uri,
+                policy_uri => client.policy_uri.as_deref(),
+                tos_uri => client.tos_uri.as_deref(),
             },
-            user => context! { name => self.user.display_name(), email => self.user.email },
-            scopes => Value::from_serialize(&scopes),
+            user => context! { name => self.user.display_name(), email => self.user.email.as_str() },
+            scopes => Value::from(Serde(&scopes)),
             resources => resources.collect::<Vec<_>>(),
             remembered => authorize::is_remembered(client),
             action => frame.path("/consent"),
@@ -114,11 +111,11 @@ fn words(frame: &Frame<'_>, token: &str, description: Option<&str>) -> Words {
     let standard = ["openid", "profile", "email", "offline_access"];
     match (description, standard.into_iter().find(|name| *name == token)) {
         (Some(text), _) => Words { text: text.to_owned(), why: None },
-        (None, Some("openid")) => Words { text: frame.text("scopes", "openid").to_owned(), why: None },
-        (None, Some("profile")) => ours(frame, "profile", Some("profile_why")),
-        (None, Some("offline_access")) => {
-            ours(frame, "offline_access", Some("offline_access_why"))
+        (None, Some("openid")) => {
+            Words { text: frame.text("scopes", "openid").to_owned(), why: None }
         }
+        (None, Some("profile")) => ours(frame, "profile", Some("profile_why")),
+        (None, Some("offline_access")) => ours(frame, "offline_access", Some("offline_access_why")),
         (None, Some(name)) => ours(frame, name, None),
         (None, None) => {
             let text = frame.text("scopes", "other").replace("{scope}", token);
@@ -192,4 +189,3 @@ async fn decide(
     };
     Ok(by_page(edge, request, &visitor, name_of(&client), answer))
 }
-

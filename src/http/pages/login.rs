@@ -1,5 +1,5 @@
 use axum::extract::State;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use minijinja::context;
 
@@ -18,13 +18,9 @@ use crate::session::{self, BeginSession, NewSignIn, PendingAuthorization};
 pub(in crate::http) async fn get(
     State(edge): State<Edge>,
     request: Request,
-    method: Method,
     headers: HeaderMap,
     Query(params): Query,
 ) -> Response {
-    if method != Method::GET {
-        return show::not_for_head();
-    }
     let Some(txn) = params.get("txn") else { return nothing_waits(&edge, &request, &headers) };
     let shown = show_login(&edge, &request, &headers, txn).await;
     shown.unwrap_or_else(|refused| refused::refused(&edge, &request, &headers, &refused))
@@ -237,4 +233,3 @@ impl ComeIn<'_> {
         Ok(Ok(with_cookie(response, Some(&cookie))))
     }
 }
-

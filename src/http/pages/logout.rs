@@ -1,8 +1,9 @@
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use minijinja::{Value, context};
+use minijinja::context;
+use minijinja::value::{Serde, Value};
 
 use super::authorize::{call, keep, take};
 use super::refused::{self, Back};
@@ -19,13 +20,9 @@ use crate::session::{self, Interaction as _, LogoutRequest, OpenInteraction};
 pub(in crate::http) async fn get(
     State(edge): State<Edge>,
     request: Request,
-    method: Method,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Response {
-    if method != Method::GET {
-        return show::not_for_head();
-    }
     let asked = asked(&edge, &request, &headers, &query.unwrap_or_default()).await;
     asked.unwrap_or_else(|refused| refused::refused(&edge, &request, &headers, &refused))
 }
@@ -37,9 +34,8 @@ async fn asked(
     query: &str,
 ) -> Result<Response, Refused> {
     // A parameter that comes twice or cannot be read is left out: signing out works all the same.
-    let read = |text: &[u8]| {
-        Params::parse_unrepeated(text).map(|(params, _)| params).unwrap_or_default()
-    };
+    let read =
+        |text: &[u8]| Params::parse_unrepeated(text).map(|(params, _)| params).unwrap_or_default();
     let mut params = read(query.as_bytes());
     if let Some(id) = params.get("pushed") {
         params = take(request, id).await?.map(|text| read(text.as_bytes())).unwrap_or_default();
@@ -148,7 +144,7 @@ async fn ended(
         return Ok(reply::see_other(url));
     }
     let back = url.zip(client_of(request, asked).await?).map(|(url, client)| Back { url, client });
-    let page = context! { state, back => Value::from_serialize(&back) };
+    let page = context! { state, back => Value::from(Serde(&back)) };
     Ok(Frame::of(edge, request).show(StatusCode::OK, "logged_out.html", page))
 }
 

@@ -1,7 +1,8 @@
-use axum::http::header::{ACCEPT, HeaderMap};
 use axum::http::StatusCode;
+use axum::http::header::{ACCEPT, HeaderMap};
 use axum::response::Response;
-use minijinja::{Value, context};
+use minijinja::context;
+use minijinja::value::{Serde, Value};
 use serde::Serialize;
 
 use super::show::{Frame, name_of};
@@ -71,9 +72,9 @@ pub(super) fn refuse(
         heading,
         lead,
         fix,
-        details => Value::from_serialize(&refusal.details),
-        back => Value::from_serialize(&refusal.back),
-        request_id => request.id,
+        details => Value::from(Serde(&refusal.details)),
+        back => Value::from(Serde(&refusal.back)),
+        request_id => request.id.as_str(),
     };
     frame.show(status, "error.html", page)
 }
@@ -110,7 +111,8 @@ pub(super) fn refused(
 /// What was sent beside what is registered: only where the server runs for developers.
 fn details(uri: &UnregisteredUri) -> Vec<Detail> {
     let mut details = vec![Detail { name: "redirect_uri", value: uri.received.clone() }];
-    let registered = uri.registered.iter().map(|uri| Detail { name: "registered", value: uri.clone() });
+    let registered =
+        uri.registered.iter().map(|uri| Detail { name: "registered", value: uri.clone() });
     details.extend(registered);
     details.extend(uri.closest.iter().map(|uri| Detail { name: "closest", value: uri.clone() }));
     details.push(Detail {
@@ -177,12 +179,15 @@ pub(super) fn expired(
 
 /// A browser asks for pages; a program that names JSON and not HTML gets JSON.
 fn wants_json(headers: &HeaderMap) -> bool {
-    let mut accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let named = |text: &str, what: &str| {
-        text.split(',').any(|range| range.split(';').next().is_some_and(|r| r.trim() == what))
+    let names = |what: &str| {
+        headers
+            .get_all(ACCEPT)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|text| text.split(','))
+            .any(|range| range.split(';').next().is_some_and(|range| range.trim() == what))
     };
-    let json = accept.clone().any(|text| named(text, "application/json"));
-    json && !accept.any(|text| named(text, "text/html"))
+    names("application/json") && !names("text/html")
 }
 
 #[cfg(test)]

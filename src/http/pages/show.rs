@@ -1,5 +1,5 @@
-use axum::http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE};
 use axum::http::StatusCode;
+use axum::http::header::{HeaderName, HeaderValue, RETRY_AFTER, SET_COOKIE};
 use axum::response::Response;
 use minijinja::{Value, context};
 
@@ -37,7 +37,7 @@ impl<'a> Frame<'a> {
         let brand = settings.branding.accent.as_ref().map(|_| self.path("/brand.css"));
         let logo = settings.branding.logo.as_ref().map(|_| self.path("/logo"));
         let host = host_of(self.tenant.issuer());
-        let tenant = context! { name => settings.name, brand, logo };
+        let tenant = context! { name => settings.name.as_str(), brand, logo };
         match self.edge.templates.render(template, context! { tenant, host, ..page }) {
             Ok(html) => reply::page(status, html),
             Err(error) => {
@@ -94,15 +94,5 @@ pub(super) fn with_cookie(mut response: Response, cookie: Option<&str>) -> Respo
 /// Adds `Retry-After`, in whole seconds.
 pub(super) fn with_retry_after(mut response: Response, seconds: u64) -> Response {
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-    response
-}
-
-/// RFC 9110 §15.5.6: what HEAD would have to do it does not do.
-pub(super) fn not_for_head() -> Response {
-    let mut response = reply::problem(StatusCode::METHOD_NOT_ALLOWED);
-    response
-        .headers_mut()
-        .insert(axum::http::header::ALLOW, HeaderValue::from_static("GET, POST"));
-    response.headers_mut().remove(CONTENT_LENGTH);
     response
 }

@@ -78,7 +78,8 @@ fn is_same_origin(tenant: &Tenant, headers: &HeaderMap) -> bool {
     }
     match headers.get(ORIGIN) {
         Some(origin) if origin != "null" => {
-            let own = url::Url::parse(tenant.issuer()).map(|url| url.origin().ascii_serialization());
+            let own =
+                url::Url::parse(tenant.issuer()).map(|url| url.origin().ascii_serialization());
             own.is_ok_and(|own| origin == own.as_str())
         }
         _ => true,

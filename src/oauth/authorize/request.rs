@@ -391,6 +391,10 @@ fn seconds(text: &str) -> Result<Duration, Cause> {
 
 /// OpenID Connect Core §5.5.
 fn parse_claims(text: &str) -> Result<Value, Cause> {
+    // PostgreSQL's JSON has no NUL.
+    if text.contains("\\u0000") {
+        return Err(Cause::Claims);
+    }
     let claims: Value = serde_json::from_str(text).map_err(|_| Cause::Claims)?;
     let members = claims.as_object().ok_or(Cause::Claims)?;
     for (name, member) in members {
