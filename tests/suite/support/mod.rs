@@ -1,0 +1,7 @@
+//! What tests stand on: places where stores live, a private database cluster, races.
+
+#[macro_use]
+pub mod engines;
+pub mod postgres;
+pub mod race;
+pub mod temp;
