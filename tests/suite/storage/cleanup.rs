@@ -152,12 +152,18 @@ async fn a_grant_is_kept_while_its_refresh_token_could_be_used(bed: Bed) {
         }
         kept
     };
+    // With a refresh token the horizon is the end of its last day (UTC).
+    let midnight = |day: u64| {
+        let days = after(day * DAY + 60).seconds() / 86_400 + 1;
+        Timestamp::from_seconds(days * 86_400)
+    };
+    let just = Duration::from_millis(1);
     assert_eq!(kept(after(59 + DAY)).await, [true, true, true]);
     assert_eq!(kept(after(60 + DAY)).await, [true, true, false]);
-    assert_eq!(kept(after(59 + 10 * DAY)).await, [true, true, false]);
-    assert_eq!(kept(after(60 + 10 * DAY)).await, [true, false, false]);
-    assert_eq!(kept(after(59 + 30 * DAY)).await, [true, false, false]);
-    assert_eq!(kept(after(60 + 30 * DAY)).await, [false, false, false]);
+    assert_eq!(kept(midnight(10).minus(just)).await, [true, true, false]);
+    assert_eq!(kept(midnight(10)).await, [true, false, false]);
+    assert_eq!(kept(midnight(30).minus(just)).await, [true, false, false]);
+    assert_eq!(kept(midnight(30)).await, [false, false, false]);
 }
 
 async fn a_session_is_kept_for_a_day_after_its_end(bed: Bed) {

@@ -113,7 +113,8 @@ async fn a_code_may_be_redeemed_without_a_refresh_token(bed: Bed) {
 async fn an_opaque_token_is_stored_with_the_redemption(bed: Bed) {
     let t = bed.tenant("acme").await;
     let issued = issued(&t, &signed_in(&t, "ada").await).await;
-    let token = opaque(Some(issued.grant), NOW);
+    let mut token = opaque(Some(issued.grant), NOW);
+    token.claims.generation = Some(1);
     let redemption = Redemption { opaque: Some(token.clone()), ..redemption(&issued, NOW) };
     let _ = t.redeem_code(&redemption, NOW, &AUDIT).await.unwrap();
     let found = t.find_access_token(&token.digest).await.unwrap().unwrap();

@@ -4,16 +4,24 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pmp_auth::base::{Entropy, SystemEntropy, Timestamp};
+use pmp_auth::base::{Entropy, Secret, SystemEntropy, Timestamp};
+use pmp_auth::config::settings::StorageEngine;
+use pmp_auth::migrate;
 use pmp_auth::model::{Audit, TenantSlug, TenantUid};
 use pmp_auth::storage::memory::Memory;
+use pmp_auth::storage::postgres::{Postgres, PostgresSettings};
+use pmp_auth::storage::sqlite::{Sqlite, SqliteOptions};
 use pmp_auth::storage::{Engine, Storage, TenantHandle};
+
+use tokio::sync::OnceCell;
 
 use super::postgres::Database;
 use super::temp::TempDir;
 
 /// The time at which every store is opened.
 pub const OPENED_AT: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+const FILE: &str = "pmp-auth.db";
 
 /// A place for one store; gone, with the store in it, when dropped.
 #[derive(Debug)]
@@ -70,21 +78,46 @@ impl Deref for Bed {
     }
 }
 
-/// Brings the database at `url` up to date.
+/// Brings the database at `url` up to date, from outside of any runtime.
 pub fn migrate_postgres(url: &str) {
-    let _ = url;
+    let url = Secret::new(url.to_owned());
+    let migrating = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(migrate::postgres::up(&url)).expect("a migration");
+    });
+    migrating.join().expect("the template is migrated");
+}
+
+/// The bytes of a migrated SQLite file: migrated once, copied for each test.
+async fn migrated_file() -> &'static [u8] {
+    static FILE: OnceCell<Vec<u8>> = OnceCell::const_new();
+    let make = async || {
+        let dir = TempDir::new();
+        let path = dir.path().join("template.db");
+        migrate::sqlite::up(&path).await.expect("a migration");
+        std::fs::read(path).expect("the migrated file")
+    };
+    FILE.get_or_init(make).await
 }
 
 /// Runs each case on a fresh store of every engine, in a module named after it.
 macro_rules! on_every_engine {
     ($($case:ident)*) => {
         on_engine!(memory, Memory, $($case)*);
+        on_engine!(sqlite, Sqlite, $($case)*);
+        on_engine!(postgres, Postgres, $($case)*);
     };
 }
 
 /// Runs each case on the engines that keep what they have across a restart.
 macro_rules! on_durable_engines {
-    ($($case:ident)*) => {};
+    ($($case:ident)*) => {
+        mod restart {
+            use super::*;
+            on_engine!(sqlite, Sqlite, $($case)*);
+            on_engine!(postgres, Postgres, $($case)*);
+        }
+    };
 }
 
 /// Runs each case on a fresh store of one engine.
@@ -113,7 +146,7 @@ impl Place {
     /// The SQLite file, if this is the place of one.
     pub fn file(&self) -> Option<PathBuf> {
         match self {
-            Self::Sqlite(dir) => Some(dir.path().join("pmp-auth.db")),
+            Self::Sqlite(dir) => Some(dir.path().join(FILE)),
             Self::Memory | Self::Postgres(_) => None,
         }
     }
@@ -122,7 +155,34 @@ impl Place {
     pub async fn open(&self) -> Arc<dyn Storage> {
         match self {
             Self::Memory => Arc::new(Memory::new(&epoch(), OPENED_AT)),
-            Self::Sqlite(_) | Self::Postgres(_) => unimplemented!(),
+            Self::Sqlite(_) => {
+                let path = self.file().expect("the place of a file");
+                if !path.exists() {
+                    std::fs::write(&path, migrated_file().await).expect("a copy of the template");
+                }
+                let (options, entropy) = (SqliteOptions::new(path), Arc::new(SystemEntropy));
+                Arc::new(Sqlite::open(&options, entropy, OPENED_AT).await.expect("a store"))
+            }
+            Self::Postgres(database) => {
+                let settings = PostgresSettings {
+                    connection: Secret::new(database.url().to_owned()),
+                    listen: None,
+                    max_connections: 16,
+                };
+                Arc::new(Postgres::connect(&settings).await.expect("a store"))
+            }
+        }
+    }
+
+    /// What a configuration says of it.
+    pub fn settings(&self) -> StorageEngine {
+        match self {
+            Self::Memory => StorageEngine::Memory,
+            Self::Sqlite(dir) => StorageEngine::Sqlite { path: dir.path().join(FILE) },
+            Self::Postgres(database) => StorageEngine::Postgres {
+                connection: Secret::new(database.url().to_owned()),
+                listen: None,
+            },
         }
     }
 }
