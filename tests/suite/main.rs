@@ -13,5 +13,6 @@
 mod support;
 
 mod cli;
+mod flows;
 mod sec;
 mod storage;

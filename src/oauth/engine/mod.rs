@@ -27,6 +27,8 @@ pub(in crate::oauth) use refresh::{
 };
 pub(crate) use resource::{Resource, ResourceAnswer, ResourceAsk, ResourceMachine};
 
+use std::pin::Pin;
+
 use crate::base::Secret;
 
 /// A state machine, as our executor sees it.
@@ -69,18 +71,21 @@ pub(crate) trait Flow<M: Machine>: Send {
 }
 
 /// Drives `machine` to its end, `flow` answering. Nothing of the machine's own inputs and outputs
-/// lives across an await, so that the future can move between threads.
-pub(crate) async fn drive<M: Machine, F: Flow<M>>(
+/// lives across an await, so that the future can move between threads; it is boxed, since the
+/// compiler cannot see that through the lifetimes of a flow that borrows.
+pub(crate) fn drive<'f, M: Machine + 'f, F: Flow<M>>(
     mut machine: M,
-    flow: &mut F,
-) -> Result<M::Done, F::Error> {
-    let mut step = machine.start()?;
-    loop {
-        step = match step {
-            Step::Ask(ask) => machine.advance(flow.answer(ask).await?)?,
-            Step::Done(done) => return Ok(done),
+    flow: &'f mut F,
+) -> Pin<Box<dyn Future<Output = Result<M::Done, F::Error>> + Send + 'f>> {
+    Box::pin(async move {
+        let mut step = machine.start()?;
+        loop {
+            step = match step {
+                Step::Ask(ask) => machine.advance(flow.answer(ask).await?)?,
+                Step::Done(done) => return Ok(done),
+            }
         }
-    }
+    })
 }
 
 /// Why a machine went no further.

@@ -1,0 +1,3 @@
+//! Flows from the first request to the last.
+
+mod token;

@@ -1,0 +1,10 @@
+//! The token side below HTTP: codes that were issued before, and what becomes of them.
+
+mod client_authentication;
+mod client_credentials;
+mod code;
+mod house;
+mod introspection;
+mod refresh;
+mod revocation;
+mod userinfo;

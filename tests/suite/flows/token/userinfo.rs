@@ -1,0 +1,47 @@
+use pmp_auth::storage::ChangeUser;
+use serde_json::{Value, json};
+
+use super::house::{Asked, House, basic};
+
+async fn access(house: &House, scope: &str) -> Value {
+    let code = house.code(&Asked { scope, ..Asked::by("web") }).await;
+    house.token(basic("web"), &House::redeem_form(&code)).await.unwrap()["access_token"].clone()
+}
+
+#[tokio::test]
+async fn it_shows_what_the_scope_gives_and_always_the_subject() {
+    let house = House::new().await;
+    let bare = house.userinfo(&access(&house, "openid").await).await.unwrap();
+    assert_eq!(bare, json!({"sub": house.ada.to_string()}));
+    let more = house.userinfo(&access(&house, "openid email").await).await.unwrap();
+    assert_eq!(more["email"], format!("{}@acme.test", house.ada));
+    assert_eq!(more["email_verified"], true);
+    assert!(more.get("name").is_none());
+    let all = house.userinfo(&access(&house, "openid profile email").await).await.unwrap();
+    assert_eq!(all["name"], "Ada");
+}
+
+#[tokio::test]
+async fn it_needs_a_live_token_with_openid() {
+    let house = House::new().await;
+    let without = access(&house, "email read").await;
+    assert_eq!(house.userinfo(&without).await.unwrap_err(), "403 insufficient_scope");
+    for bad in ["x", "a.b.c", "pmp_at_x"] {
+        assert_eq!(house.userinfo(&json!(bad)).await.unwrap_err(), "401 invalid_token");
+    }
+    let worker = house.token(basic("worker"), "grant_type=client_credentials").await.unwrap();
+    let refused = house.userinfo(&worker["access_token"]).await.unwrap_err();
+    assert_eq!(refused, "403 insufficient_scope");
+}
+
+#[tokio::test]
+async fn a_disabled_user_is_not_shown() {
+    let house = House::new().await;
+    let token = access(&house, "openid").await;
+    let ada = house.ada;
+    let changed = house
+        .change(async |tenant, change| tenant.store.set_user_disabled(ada, true, change).await)
+        .await;
+    assert_eq!(changed.unwrap(), ChangeUser::Changed);
+    assert_eq!(house.userinfo(&token).await.unwrap_err(), "401 invalid_token");
+}
