@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::broadcast::error::RecvError;
@@ -112,6 +112,9 @@ impl Registry {
                 },
             };
             let age = if hinted { TICK } else { RELOAD };
+            // What is read now answers every hint so far, and none that comes later.
+            while hints.try_recv().is_ok() {}
+            let began = Instant::now();
             let read = self.read(false, age, clock.now()).await;
             if let Err(error) = &read
                 && !failing
@@ -120,9 +123,11 @@ impl Registry {
             }
             failing = read.is_err();
             if hinted {
-                tokio::time::sleep(COALESCE).await;
-                // What came meanwhile is answered by the next round.
-                while hints.try_recv().is_ok() {}
+                // With very many tenants, looking must not become all that the node does.
+                let pause = (began.elapsed() * 10).clamp(COALESCE, TICK);
+                if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                    return;
+                }
             }
         }
     }

@@ -64,8 +64,14 @@ async fn send(shared: Weak<Shared>, wake: Arc<Notify>) {
 
 async fn listen_for_ever(shared: Weak<Shared>, options: PgConnectOptions) {
     let hint = || shared.upgrade().map(|shared| shared.watch.hint());
+    let listening = |does| {
+        if let Some(shared) = shared.upgrade() {
+            shared.watch.set_listening(does);
+        }
+    };
     loop {
         if let Ok(mut listener) = connect(&options).await {
+            listening(true);
             // What was sent while nobody listened is lost: look.
             if hint().is_none() {
                 return;
@@ -77,6 +83,7 @@ async fn listen_for_ever(shared: Weak<Shared>, options: PgConnectOptions) {
                 }
             }
         }
+        listening(false);
         sleep(LISTEN_AGAIN).await;
     }
 }
