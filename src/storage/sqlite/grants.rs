@@ -116,14 +116,14 @@ pub(super) fn of_user(tenant: &TenantUid, user: UserId, now: Timestamp) -> State
     sql!(revoke_where!("user_id = ?3"), tenant, now, user)
 }
 
-/// … every grant of a user and a client.
+/// … every grant of a user and a client; found by the user, who has fewer of them.
 pub(super) fn of_consent(
     tenant: &TenantUid,
     user: UserId,
     client: &ClientId,
     now: Timestamp,
 ) -> Statement {
-    sql!(revoke_where!("user_id = ?3 AND client_id = ?4"), tenant, now, user, client)
+    sql!(revoke_where!("user_id = ?3 AND +client_id = ?4"), tenant, now, user, client)
 }
 
 /// … every grant of a client.

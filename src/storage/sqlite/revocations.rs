@@ -101,6 +101,11 @@ pub(super) fn not_before(key: RevocationKey, now: Timestamp, expires_at: Timesta
     Revocation { key, audience: None, not_before, expires_at, at: now }
 }
 
+/// `CROSS JOIN` fixes the order: for each pair one look-up, and not the tenant's whole log.
+pub(super) const MATCHING: &str =
+    "SELECT r.* FROM json_each(?2) p CROSS JOIN revocations r ON r.tenant_uid = ?1
+       AND r.kind = p.value ->> 0 AND r.key = p.value ->> 1 AND r.exp > ?3";
+
 #[async_trait]
 impl Revocations for SqliteTenant {
     async fn append_revocations(
@@ -134,13 +139,7 @@ impl Revocations for SqliteTenant {
         now: Timestamp,
     ) -> Result<Vec<Revocation>> {
         let pairs: Vec<_> = keys.iter().map(|key| [key.kind(), key.key()]).collect();
-        let find = sql!(
-            "SELECT r.* FROM json_each(?2) p JOIN revocations r ON r.tenant_uid = ?1
-               AND r.kind = p.value ->> 0 AND r.key = p.value ->> 1 AND r.exp > ?3",
-            &self.tenant,
-            to_json(&pairs)?,
-            now,
-        );
+        let find = sql!(MATCHING, &self.tenant, to_json(&pairs)?, now);
         self.store.rows(find).await?.iter().map(read).collect()
     }
 }

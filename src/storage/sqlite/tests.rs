@@ -383,3 +383,20 @@ async fn closing_folds_the_log_into_the_file() {
     assert!(tenant(&again).find_user(ada).await.unwrap().is_some());
     again.close().await;
 }
+
+#[tokio::test]
+async fn look_ups_do_not_walk_through_a_table() {
+    let dir = Dir::new();
+    let store = dir.store().await;
+    for (text, index) in [
+        (users::FIND_BY_LOGIN, "users_username (tenant_uid=? AND login_username=?)"),
+        (users::FIND_BY_LOGIN, "users_email (tenant_uid=? AND login_email=?)"),
+        (revocations::MATCHING, "revocations_key (tenant_uid=? AND kind=? AND key=?)"),
+    ] {
+        let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {text}"));
+        let rows = store.rows(sql!(explain)).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| row.get("detail").unwrap()).collect();
+        assert!(plan.iter().any(|step| step.ends_with(index)), "{plan:?}");
+    }
+    store.close().await;
+}

@@ -12,6 +12,13 @@ use crate::model::user::{LoginName, PasswordHash, User};
 use crate::model::{Action, Audit, RevocationKey, SessionId, TenantUid, UserId};
 use crate::storage::{Change, ChangeUser, CreateUser, NewUser, Result, Users};
 
+/// Two look-ups and not one `OR`, which would walk through every user of the tenant.
+pub(super) const FIND_BY_LOGIN: &str = "SELECT *, 0 AS place FROM users
+     WHERE tenant_uid = ?1 AND login_username = ?2 AND deleted_at IS NULL
+     UNION ALL SELECT *, 1 FROM users
+     WHERE tenant_uid = ?1 AND login_email = ?2 AND deleted_at IS NULL
+     ORDER BY place LIMIT 1";
+
 #[async_trait]
 impl Users for SqliteTenant {
     async fn create_user(
@@ -67,13 +74,7 @@ impl Users for SqliteTenant {
     }
 
     async fn find_user_by_login(&self, login: &LoginName) -> Result<Option<User>> {
-        let find = sql!(
-            "SELECT * FROM users WHERE tenant_uid = ?1 AND deleted_at IS NULL
-               AND (login_username = ?2 OR login_email = ?2)
-             ORDER BY coalesce(login_username = ?2, 0) DESC LIMIT 1",
-            &self.tenant,
-            login.as_str(),
-        );
+        let find = sql!(FIND_BY_LOGIN, &self.tenant, login.as_str());
         self.store.row(find).await?.as_ref().map(read).transpose()
     }
 

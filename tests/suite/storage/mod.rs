@@ -8,6 +8,7 @@ mod clients;
 mod codes;
 mod consents;
 mod grants;
+mod jobs;
 mod jtis;
 mod keys;
 pub mod make;
