@@ -65,12 +65,6 @@ pub enum StartError {
     /// A generated secret cannot be kept or read.
     #[error(transparent)]
     Generate(#[from] GenerateError),
-    /// Nodes that share a database must share a ring, so none is made implicitly.
-    #[error(
-        "server.secret_keys is missing\n    fix: with Postgres, name at least one key; \
-         `openssl rand -base64 32` makes one"
-    )]
-    NoRing,
     /// The store does not answer, or has a schema that this build does not know.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -96,9 +90,6 @@ impl App {
     ) -> Result<Arc<Self>, StartError> {
         let Surroundings { clock, follow_database_time, entropy, password_cost } = surroundings;
         let postgres = matches!(settings.storage.engine, StorageEngine::Postgres { .. });
-        if postgres && settings.server.secret_keys.is_empty() {
-            return Err(StartError::NoRing);
-        }
         let Generated { client_secrets, passwords: new_passwords } =
             generated::complete(&mut settings, &*entropy)?;
         let demo = demo(&mut settings, &*entropy);

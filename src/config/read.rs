@@ -108,8 +108,8 @@ impl<'a> Item<'a> {
     /// Text of `range` characters without control characters.
     pub(super) fn words(&self, range: RangeInclusive<usize>) -> Option<String> {
         let text = self.text()?;
-        if text.chars().any(char::is_control) || text.trim() != text {
-            self.fault("a control character, or space at an end", "write plain text");
+        if text.chars().any(|c| c.is_control() || is_invisible(c)) || text.trim() != text {
+            self.fault("an invisible character, or space at an end", "write plain text");
             return None;
         }
         if !range.contains(&text.chars().count()) {
@@ -302,6 +302,12 @@ impl<'a> Item<'a> {
             self.source.fault(&self.path, place, message, fix);
         }
     }
+}
+
+/// Zero-width characters and those that turn the direction of writing: a name with them is not the
+/// name that people see (UTS #39).
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// `a, b or c`

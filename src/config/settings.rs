@@ -36,7 +36,8 @@ pub struct Server {
     pub public_url: Url,
     /// Peers whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// The key ring, newest first; empty means the embedded default (a generated file).
+    /// The key ring, newest first; empty means a generated file: the default on memory and SQLite,
+    /// and with Postgres only where `secret_keys: generate` says so.
     pub secret_keys: Vec<RingKey>,
     /// Where generated secrets are kept: beside the SQLite file, else `./data`.
     pub data_dir: PathBuf,

@@ -2,6 +2,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::base::{Entropy, SystemEntropy, base62};
 use crate::model::TenantSlug;
@@ -265,4 +267,41 @@ tenants:
         paths(shared),
         ["server.secret_keys", "tenants.acme.clients", "tenants.acme.clients.a"]
     );
+}
+
+#[test]
+fn line_ends_and_a_byte_order_mark_do_not_matter() {
+    assert!(read(&MINIMAL.replace('\n', "\r\n")).is_ok());
+    assert!(read(&format!("\u{feff}{MINIMAL}")).is_ok());
+}
+
+#[test]
+fn broken_yaml_is_told_with_its_place() {
+    let told = read("tenants:\n  acme: {\n  x: [\n").unwrap_err();
+    assert!(told.starts_with("config.yaml:3:3: this is not YAML"), "{told}");
+    let told = read("tenants: {acme: !include x}").unwrap_err();
+    assert!(told.contains("a tag (`!…`) has no meaning here"), "{told}");
+    assert!(read("a: 1\n---\na: 2\n").is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever stands in the file, it is either taken or refused with a place inside it.
+    #[test]
+    fn no_file_is_beyond_words(text in "(tenants|server|acme|clients|code|[a-z0-9]|: |\n|  |- |\\[|\\]|\\{|\\}|,|&a|\\*a|<<|\"|'|#|!|\\||\\?|\t|é){0,40}") {
+        if let Err(faults) = parse("c", Path::new(""), &text, &Environment::empty()) {
+            for fault in faults.iter() {
+                prop_assert!(fault.line >= 1 && fault.line <= text.lines().count() + 2, "{}", fault);
+                prop_assert!(fault.column >= 1, "{}", fault);
+            }
+        }
+    }
+
+    #[test]
+    fn no_change_to_a_good_file_is_beyond_words(at in 0..MINIMAL.len(), with in any::<char>()) {
+        let mut text = MINIMAL.to_owned();
+        text.replace_range(at..=at, &with.to_string());
+        let _ = read(&text);
+    }
 }

@@ -14,7 +14,7 @@ pub struct Warning {
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "warning: {}: {}", self.path, self.message)
+        write!(f, "{}: {}", self.path, self.message)
     }
 }
 

@@ -115,7 +115,9 @@ fn web(text: &str, url: &Url) -> Result<(), Complaint> {
             "remove what is before `@`",
         );
     }
-    if url.scheme() == "http" && !is_loopback(url) {
+    // Names below `localhost` are not among what RFC 8252 §7.3 and §8.3 speak of.
+    let loopback = is_loopback(url) && url.domain().is_none_or(|name| name == "localhost");
+    if url.scheme() == "http" && !loopback {
         return complain(format!("`{text}` is not https"), "only loopback addresses may use http");
     }
     if url.port() == Some(0) {
@@ -228,6 +230,9 @@ mod tests {
             "http://app.example/cb",
             "http://127.0.0.1.evil.example/cb",
             "http://10.0.0.1/cb",
+            "http://app.localhost/cb",
+            "http://[0:0:0:0:0:0:0:1]/cb",
+            "http://[::ffff:127.0.0.1]/cb",
             "http://127.1/cb",
             "http://0x7f000001/cb",
             "http://127.0.0.1:0/cb",

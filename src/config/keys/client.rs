@@ -221,7 +221,7 @@ pub static USER: Section = Section {
             "`$argon2id$…` (PHC string)",
             "none",
             "",
-            "The hash of a password; at most 1 GiB of memory, 10 passes and 16 lanes.",
+            "The hash of a password; at most 184 MiB of memory, 16 passes and 16 lanes.",
         ),
     ],
 };

@@ -161,6 +161,7 @@ fn tenants() {
         ("tenants: {a.b: {}}", "tenants.\"a.b\"", "no name of a tenant"),
         ("tenants: {a: x}", "tenants.a", "a map is expected"),
         ("tenants: {a: {name: ''}}", "tenants.a.name", "empty"),
+        ("tenants: {a: {name: \"Ac\\u202Eme\"}}", "tenants.a.name", "invisible"),
         ("tenants: {a: {host: https://a.example}}", "tenants.a.host", "no host name"),
         ("tenants: {a: {host: x.example}, b: {host: x.example}}", "tenants.b", "`tenants.a` too"),
         (

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pmp_auth::config::{self, Environment, Faults, Settings, warnings};
+use pmp_auth::identity::PasswordCost;
 
 const STRONG: &str = "kJ7vQ2mX9pL4wR8tY1uZ6sD3fG5hB0nC-eA_iOqTxVy";
 
@@ -244,10 +245,15 @@ fn sec_login_18() {
     for hash in [
         format!("$argon2id$v=19$m=4294967295,t=1000,p=1${salted}"),
         format!("$argon2id$m=4294967295,t=1000${salted}"),
+        format!("$argon2id$v=19$m=188417,t=1,p=1${salted}"),
+        format!("$argon2id$v=19$m=188416,t=3,p=1${salted}"),
+        format!("$argon2id$v=19$m=8,t=17,p=1${salted}"),
+        format!("$argon2i$v=19$m=65536,t=1,p=1${salted}"),
         "$argon2id$m=4294967295,t=1000".to_owned(),
         "$argon2id$v=19$m=x,t=1,p=1$$".to_owned(),
         "not a hash".to_owned(),
     ] {
+        assert!(PasswordCost::of(&hash).is_none(), "a sign-in would evaluate {hash}");
         let text = format!(
             "tenants: {{acme: {{users: [{{email: a@b.example, password_hash: '{hash}'}}]}}}}"
         );
