@@ -11,7 +11,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["storage/sqlite", "storage/postgres", "migrate"]),
     ("oxide_auth", &["oauth/engine"]),
     ("jsonwebtoken", &["keys", "token"]),
-    ("argon2", &["identity"]),
+    ("argon2", &["identity", "config/check/users.rs"]),
     ("tokio_cron_scheduler", &["jobs"]),
     ("clap", &["cli", "main.rs"]),
     ("serde_yaml", &["config", "http/pages"]),
