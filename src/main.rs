@@ -1,2 +1,7 @@
-//! pmp-auth
-fn main() {}
+//! The `pmp-auth` binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pmp_auth::cli::run()
+}

@@ -24,6 +24,9 @@ const TEXT: &str = include_str!("text.en.yaml");
 /// The style sheet of every page.
 pub const STYLESHEET: &str = include_str!("assets/style.css");
 
+/// The mark in the browser's tab.
+pub const ICON: &str = include_str!("assets/icon.svg");
+
 type Catalogue = HashMap<String, HashMap<String, String>>;
 
 /// Renders pages.
