@@ -11,15 +11,17 @@ use super::{App, DisciplinedClock};
 use crate::audit::Recorder;
 use crate::base::{Clock, Entropy, SystemClock, SystemEntropy, hex};
 use crate::config::generated::{self, ClientSecretKept, GenerateError, Generated, NewPassword};
-use crate::config::settings::{Settings, StorageEngine};
+use crate::config::settings::{MigrateMode, Settings, StorageEngine};
 use crate::identity::{Nursery, PasswordCost, Passwords, SeedError, Seeded, seed_users};
 use crate::keys::{Ring, RingFault, ring_checks};
 use crate::limits::Limiter;
+use crate::migrate::{self, MigrateError};
 use crate::model::{Audit, TenantSlug};
 use crate::oauth::Services;
 use crate::revocation::View;
 use crate::rp::demo::Demo;
 use crate::storage::memory::Memory;
+use crate::storage::postgres::{Postgres, PostgresSettings};
 use crate::storage::sqlite::{Sqlite, SqliteOptions};
 use crate::storage::{Engine, Storage, StoreError};
 use crate::telemetry::{BuildLabels, Metrics};
@@ -68,6 +70,9 @@ pub enum StartError {
     /// The store does not answer, or has a schema that this build does not know.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The schema cannot be brought up to date.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
     /// The ring is not the one that the store was written under.
     #[error(transparent)]
     Ring(#[from] RingFault),
@@ -170,15 +175,28 @@ pub async fn open_store(
     let store: Arc<dyn Storage> = match &settings.storage.engine {
         StorageEngine::Memory => Arc::new(Memory::new(&hex(&entropy.bytes::<8>()), now)),
         StorageEngine::Sqlite { path } => {
+            if settings.storage.migrate == MigrateMode::Auto {
+                migrate::sqlite::up(path).await?;
+            }
             let mut options = SqliteOptions::new(path);
             options.readers = settings.storage.max_connections;
             Arc::new(Sqlite::open(&options, Arc::clone(entropy), now).await?)
         }
-        StorageEngine::Postgres { .. } => {
-            return Err(StoreError::unavailable("Postgres is not there yet").into());
+        StorageEngine::Postgres { connection, listen } => {
+            if settings.storage.migrate == MigrateMode::Auto {
+                migrate::postgres::up(connection).await?;
+            }
+            let settings = PostgresSettings {
+                connection: connection.clone(),
+                listen: listen.clone(),
+                max_connections: settings.storage.max_connections,
+            };
+            Arc::new(Postgres::connect(&settings).await?)
         }
     };
-    store.ready().await?;
+    if settings.storage.migrate != MigrateMode::Off {
+        store.ready().await?;
+    }
     Ok(store)
 }
 

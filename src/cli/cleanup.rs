@@ -4,11 +4,13 @@ use serde_json::{Map, Value};
 use super::desk::{ConfigArg, Desk};
 use super::exit::Failure;
 use super::output::{self, Format};
+use crate::base::SystemClock;
+use crate::jobs;
 use crate::storage::Cleaned;
 
 /// Delete what nothing needs any more; prints how many rows of each kind
 #[derive(Debug, Args)]
-pub struct Cleanup {
+pub(super) struct Cleanup {
     #[command(flatten)]
     config: ConfigArg,
     /// Only count what would be deleted
@@ -29,26 +31,11 @@ impl Cleanup {
     }
 
     async fn clean(&self, desk: &Desk) -> Result<Cleaned, Failure> {
+        if self.dry_run {
+            return Ok(jobs::cleanup::dry_run(&*desk.store, desk.now).await?);
+        }
         let batch = desk.settings.jobs.cleanup_batch;
-        let mut all = Cleaned::default();
-        loop {
-            let limit = if self.dry_run { u32::MAX } else { batch };
-            let cleaned = desk.store.cleanup_expired_data(desk.now, limit, self.dry_run).await?;
-            let more = cleaned.more && !self.dry_run;
-            add(&mut all, cleaned);
-            if !more {
-                return Ok(all);
-            }
-        }
-    }
-}
-
-fn add(all: &mut Cleaned, one: Cleaned) {
-    for (kind, count) in one.counts {
-        match all.counts.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, sum)) => *sum += count,
-            None => all.counts.push((kind, count)),
-        }
+        Ok(jobs::cleanup::run(&*desk.store, &SystemClock, batch).await?)
     }
 }
 

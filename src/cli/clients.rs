@@ -11,7 +11,7 @@ use crate::storage::SetClientState;
 
 /// Clients of a tenant, of the configuration and of run time
 #[derive(Debug, Args)]
-pub struct Clients {
+pub(super) struct Clients {
     #[command(flatten)]
     config: ConfigArg,
     #[command(subcommand)]
@@ -75,7 +75,11 @@ async fn list(desk: &Desk, tenant: &str, format: Format) -> Result<(), Failure> 
         records.extend(settings.clients.iter().map(|client| describe(client, "configuration")));
     }
     records.extend(store.list_clients().await?.iter().map(|client| describe(client, "run time")));
-    output::list(format, &["id", "name", "type", "auth_method", "grants", "origin", "state"], &records);
+    output::list(
+        format,
+        &["id", "name", "type", "auth_method", "grants", "origin", "state"],
+        &records,
+    );
     Ok(())
 }
 

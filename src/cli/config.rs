@@ -7,7 +7,7 @@ use crate::config::warnings;
 
 /// The configuration
 #[derive(Debug, Args)]
-pub struct Config {
+pub(super) struct Config {
     #[command(subcommand)]
     command: Command,
 }

@@ -17,37 +17,37 @@ use crate::tenant::{Registry, Tenant};
 
 /// Where the configuration is.
 #[derive(Debug, Clone, Args)]
-pub struct ConfigArg {
+pub(super) struct ConfigArg {
     /// The configuration file
     #[arg(long, env = "PMP_AUTH_CONFIG", default_value = "config.yaml", value_name = "FILE")]
-    pub config: PathBuf,
+    pub(super) config: PathBuf,
 }
 
 impl ConfigArg {
     /// Reads and checks it.
-    pub fn load(&self) -> Result<Settings, Failure> {
+    pub(super) fn load(&self) -> Result<Settings, Failure> {
         config::load(&self.config, &Environment::of_process()).map_err(Failure::Configuration)
     }
 }
 
 /// What every command that works on the store has at hand.
-pub struct Desk {
+pub(super) struct Desk {
     /// The checked configuration.
-    pub settings: Settings,
+    pub(super) settings: Settings,
     /// The store, opened beside whatever server runs on it.
-    pub store: Arc<dyn Storage>,
+    pub(super) store: Arc<dyn Storage>,
     /// Randomness.
-    pub entropy: Arc<dyn Entropy>,
+    pub(super) entropy: Arc<dyn Entropy>,
     /// The one `now` of the command.
-    pub now: Timestamp,
+    pub(super) now: Timestamp,
     /// For audit records.
-    pub audit: Audit,
+    pub(super) audit: Audit,
 }
 
 impl Desk {
     /// Opens the store of the configuration. With memory there is none to open: that of a running
     /// server cannot be reached.
-    pub async fn open(config: &ConfigArg) -> Result<Self, Failure> {
+    pub(super) async fn open(config: &ConfigArg) -> Result<Self, Failure> {
         let mut settings = config.load()?;
         if matches!(settings.storage.engine, StorageEngine::Memory) {
             return Err(Failure::because(
@@ -64,7 +64,7 @@ impl Desk {
     }
 
     /// The tenant of this slug, as storage knows it.
-    pub async fn tenant(&self, slug: &str) -> Result<(TenantRecord, TenantHandle), Failure> {
+    pub(super) async fn tenant(&self, slug: &str) -> Result<(TenantRecord, TenantHandle), Failure> {
         let parsed = TenantSlug::parse(slug)?;
         let record = self.store.find_tenant(&parsed).await?.ok_or_else(|| {
             let hint = if self.settings.tenants.contains_key(&parsed) {
@@ -79,7 +79,7 @@ impl Desk {
     }
 
     /// The tenant of this slug with its keys and clients, as a server would have it.
-    pub async fn running(&self, slug: &str) -> Result<Arc<Tenant>, Failure> {
+    pub(super) async fn running(&self, slug: &str) -> Result<Arc<Tenant>, Failure> {
         let ring = Arc::new(Ring::new(self.settings.server.secret_keys.clone()));
         let registry = Registry::load(
             &self.settings,
@@ -96,16 +96,17 @@ impl Desk {
     }
 
     /// A change now, whose revocations outlive every token that `tenant` can have issued.
-    pub fn change(&self, tenant: &TenantSlug) -> Change<'_> {
-        let longest = self.settings.tenants.get(tenant).map_or(Duration::from_hours(24), |tenant| {
-            settings::Tenant::longest_access_token(tenant)
-        });
+    pub(super) fn change(&self, tenant: &TenantSlug) -> Change<'_> {
+        let longest =
+            self.settings.tenants.get(tenant).map_or(Duration::from_hours(24), |tenant| {
+                settings::Tenant::longest_access_token(tenant)
+            });
         let not_after = self.now.plus(longest).plus(Duration::from_mins(2));
         Change { now: self.now, not_after, audit: &self.audit }
     }
 
     /// Lets go of the store.
-    pub async fn close(self) {
+    pub(super) async fn close(self) {
         self.store.close().await;
     }
 }

@@ -5,7 +5,7 @@ use crate::config::Faults;
 
 /// Why a command failed; decides the exit code. 0 is success, 2 is clap's for wrong usage.
 #[derive(Debug)]
-pub enum Failure {
+pub(super) enum Failure {
     /// 1: it could not be done.
     Failed(String),
     /// 3: the configuration has faults.
@@ -14,12 +14,12 @@ pub enum Failure {
 
 impl Failure {
     /// It could not be done, because of `why`.
-    pub fn because(why: impl std::fmt::Display) -> Self {
+    pub(super) fn because(why: impl std::fmt::Display) -> Self {
         Self::Failed(why.to_string())
     }
 
     /// Says what went wrong and gives the exit code.
-    pub fn report(self) -> ExitCode {
+    pub(super) fn report(self) -> ExitCode {
         match self {
             Self::Failed(why) => {
                 output::talk(&format!("error: {why}"));

@@ -8,7 +8,7 @@ use crate::fetch::{Loopback, Outgoing};
 
 /// Ask the server on this machine whether it is ready; exit code 0 when it is
 #[derive(Debug, Args)]
-pub struct Healthcheck {
+pub(super) struct Healthcheck {
     #[command(flatten)]
     config: ConfigArg,
     /// Where it listens; from the configuration when left out

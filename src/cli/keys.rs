@@ -11,7 +11,7 @@ use crate::storage::RotateKey;
 
 /// Signing keys of a tenant
 #[derive(Debug, Args)]
-pub struct Keys {
+pub(super) struct Keys {
     #[command(flatten)]
     config: ConfigArg,
     #[command(subcommand)]
@@ -113,13 +113,12 @@ async fn list(desk: &Desk, tenant: &str, format: Format) -> Result<(), Failure> 
 
 async fn rotate(desk: &Desk, name: &str, alg: Option<Alg>, lead: Duration) -> Result<(), Failure> {
     let tenant = desk.running(name).await?;
-    let algs: Vec<SigningAlg> = match alg {
-        Some(alg) => vec![alg.into()],
-        None => {
-            let have = tenant.keys.list(desk.now).await?;
-            SigningAlg::ALL.into_iter().filter(|a| have.iter().any(|key| key.alg == *a)).collect()
-        }
-    };
+    let have = tenant.keys.list(desk.now).await?;
+    let wanted = alg.map(SigningAlg::from);
+    let algs: Vec<SigningAlg> = SigningAlg::ALL
+        .into_iter()
+        .filter(|alg| wanted.map_or_else(|| have.iter().any(|key| key.alg == *alg), |w| w == *alg))
+        .collect();
     if algs.is_empty() {
         return Err(Failure::because("the tenant has no keys yet; they are made at first use"));
     }
@@ -135,7 +134,10 @@ async fn rotate(desk: &Desk, name: &str, alg: Option<Alg>, lead: Duration) -> Re
                 alg.as_str()
             )),
             RotateKey::NoActiveKey(alg) => {
-                return Err(Failure::because(format!("there is no {} key to rotate", alg.as_str())));
+                return Err(Failure::because(format!(
+                    "there is no {} key to rotate",
+                    alg.as_str()
+                )));
             }
         }
     }

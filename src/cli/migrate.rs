@@ -12,7 +12,7 @@ use crate::migrate::{self, Report};
 
 /// The schema of the database
 #[derive(Debug, Args)]
-pub struct Migrate {
+pub(super) struct Migrate {
     #[command(flatten)]
     config: ConfigArg,
     #[command(subcommand)]

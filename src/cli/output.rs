@@ -42,7 +42,8 @@ fn table(columns: &[&str], records: &[Value]) -> String {
     };
     let mut rows = vec![columns.iter().map(|name| name.to_uppercase()).collect::<Vec<_>>()];
     rows.extend(records.iter().map(|r| columns.iter().map(|name| cell(&r[*name])).collect()));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).map(|(text, width)| format!("{text:width$}"));

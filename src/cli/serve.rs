@@ -16,14 +16,14 @@ use crate::config::settings::Settings;
 use crate::config::{self, Environment, embedded, warnings};
 use crate::http::Listening;
 use crate::http::pages::template::Templates;
-use crate::jobs::Jobs;
+use crate::jobs;
 use crate::model::Client;
 use crate::model::client::{AuthMethod, GrantType};
-use crate::telemetry::logs::{self, LogFormat};
+use crate::telemetry::{LogFormat, start_logs};
 
 /// Run the server
 #[derive(Debug, Args)]
-pub struct Serve {
+pub(super) struct Serve {
     #[command(flatten)]
     config: ConfigArg,
     /// Listen here instead of where the configuration says
@@ -38,7 +38,7 @@ impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let environment = Environment::of_process();
         let settings = self.settings(&environment)?;
-        logs::start(environment.log_filter(), LogFormat::for_stderr());
+        start_logs(Environment::log_filter().as_deref(), LogFormat::for_stderr());
         for warning in warnings(&settings) {
             warn!("{warning}");
         }
@@ -48,7 +48,8 @@ impl Serve {
         let address = listening.address()?;
         let app = App::start(settings, Surroundings::default()).await?;
         let _ = app.listening.set(address);
-        let jobs = Jobs::start(&app).await?;
+        let (store, clock) = (Arc::clone(&app.store), Arc::clone(&app.clock));
+        let jobs = jobs::start(store, &app.settings.jobs, clock, &*app.entropy).await?;
         if std::io::stderr().is_terminal() || app.settings.server.is_loopback() {
             output::talk(&welcome(&app));
         }
@@ -111,7 +112,11 @@ fn welcome(app: &App) -> String {
             if app.settings.server.dev {
                 text.push_str("    It is gone when the server stops.\n");
             } else {
-                let _ = writeln!(text, "    It is kept in {} and not shown again.", made.file.display());
+                let _ = writeln!(
+                    text,
+                    "    It is kept in {} and not shown again.",
+                    made.file.display()
+                );
             }
         }
     }

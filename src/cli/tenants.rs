@@ -8,7 +8,7 @@ use crate::storage::ChangeTenant;
 
 /// Tenants, as storage knows them
 #[derive(Debug, Args)]
-pub struct Tenants {
+pub(super) struct Tenants {
     #[command(flatten)]
     config: ConfigArg,
     #[command(subcommand)]
@@ -80,7 +80,10 @@ impl Command {
             }
             Self::Resume { tenant } => {
                 let (record, _) = desk.tenant(&tenant).await?;
-                done(desk.store.resume_tenant(&record.uid, desk.now, &desk.audit).await?, "serves again")
+                done(
+                    desk.store.resume_tenant(&record.uid, desk.now, &desk.audit).await?,
+                    "serves again",
+                )
             }
             Self::Delete { tenant, confirm } => {
                 if tenant != confirm {

@@ -12,7 +12,7 @@ use crate::token::refresh;
 
 /// Tokens of a tenant
 #[derive(Debug, Args)]
-pub struct Tokens {
+pub(super) struct Tokens {
     #[command(flatten)]
     config: ConfigArg,
     #[command(subcommand)]

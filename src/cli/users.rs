@@ -11,7 +11,7 @@ use crate::storage::{ChangeUser, CreateUser, NewUser, TenantHandle};
 
 /// Local users of a tenant
 #[derive(Debug, Args)]
-pub struct Users {
+pub(super) struct Users {
     #[command(flatten)]
     config: ConfigArg,
     #[command(subcommand)]
@@ -147,9 +147,9 @@ fn done(outcome: ChangeUser, changed: &str) -> Result<(), Failure> {
 
 async fn new_password(desk: &Desk) -> Result<crate::model::user::PasswordHash, Failure> {
     let password = Password::typed(&output::secret("New password: ")?)?;
-    identity::policy::check(&password)?;
+    identity::check_password(&password)?;
     let entropy = std::sync::Arc::clone(&desk.entropy);
-    let pool = Passwords::with_permits(PasswordCost::default(), 1, entropy)?;
+    let pool = Passwords::with_permits(PasswordCost::DEFAULT, 1, entropy)?;
     Ok(pool.hash(password).await?)
 }
 

@@ -30,6 +30,11 @@ impl Environment {
         Self(variables)
     }
 
+    /// What to log (`PMP_AUTH_LOG`), in the syntax of `RUST_LOG`: `info`, `warn,pmp_auth=debug`, …
+    pub fn log_filter() -> Option<String> {
+        std::env::var_os("PMP_AUTH_LOG").and_then(|text| text.into_string().ok())
+    }
+
     /// Adds one; a later one wins.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {

@@ -5,6 +5,7 @@
 //! folders `oauth`, `oidc`, `pages` and `demo` have a handler per endpoint, which decides nothing:
 //! it asks `oauth::`, `oidc::`, `session::` and `identity::`.
 
+mod demo;
 pub mod extract;
 mod layer;
 mod ops;

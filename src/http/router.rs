@@ -7,7 +7,7 @@ use axum::response::Response;
 use axum::routing::get;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Edge, layer, ops, pages, reply};
+use super::{Edge, demo, layer, ops, pages, reply};
 
 /// The endpoints of one tenant, below its issuer.
 fn tenant() -> Router<Edge> {
@@ -29,6 +29,7 @@ fn fixed() -> Router<Edge> {
         .route("/livez", get(ops::livez))
         .route("/startupz", get(ops::startupz))
         .route("/readyz", get(ops::readyz))
+        .merge(demo::routes())
 }
 
 /// What operators look at; on a listener of its own where there is one.

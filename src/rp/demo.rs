@@ -86,6 +86,14 @@ pub enum DemoError {
     Unexpected(&'static str),
 }
 
+impl Visitor {
+    /// The same visitor, elsewhere.
+    #[must_use]
+    pub fn at(self, stage: Stage) -> Self {
+        Self { stage, ..self }
+    }
+}
+
 impl Demo {
     /// The app at `{public_url}/demo`.
     pub fn new(public_url: &str, entropy: &dyn Entropy) -> Self {

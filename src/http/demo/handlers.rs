@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::header::{COOKIE, HeaderMap, HeaderValue, ORIGIN, SET_COOKIE};
 use axum::http::{StatusCode, Uri};
@@ -11,7 +9,7 @@ use crate::app::App;
 use crate::fetch::Loopback;
 use crate::http::extract::{Form, Query};
 use crate::http::{Edge, reply};
-use crate::rp::demo::{Demo, DemoError, Stage, Tokens, Visitor};
+use crate::rp::demo::{Demo, DemoError, Stage, Tokens};
 use crate::token::relying;
 
 const COOKIE_NAME: &str = "pmp_demo";
@@ -68,7 +66,7 @@ pub(super) async fn callback(
     match outcome {
         Ok(tokens) => {
             let stage = Stage::SignedIn { tokens, last: None };
-            demo.keep(cookie, Visitor { stage, ..visitor.clone() }, app.clock.now());
+            demo.keep(cookie, visitor.clone().at(stage), app.clock.now());
             reply::see_other("/demo")
         }
         Err(problem) => {
@@ -148,7 +146,7 @@ pub(super) async fn attempt(
         other => Value::from(other.to_string()),
     });
     let stage = Stage::SignedIn { tokens, last: Some((what.to_owned(), answer)) };
-    demo.keep(cookie, Visitor { stage, ..visitor }, app.clock.now());
+    demo.keep(cookie, visitor.at(stage), app.clock.now());
     reply::see_other("/demo")
 }
 
@@ -168,7 +166,7 @@ fn nothing() -> Response {
 }
 
 /// Our own listener, by loopback.
-fn server(app: &Arc<App>) -> Option<Loopback> {
+fn server(app: &App) -> Option<Loopback> {
     Loopback::new(*app.listening.get()?).ok()
 }
 
@@ -196,9 +194,7 @@ fn from_our_page(app: &App, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match (text("sec-fetch-site"), text(ORIGIN.as_str())) {
         (Some(site), _) => site == "same-origin",
-        (None, Some(origin)) => {
-            origin.parse::<Uri>().is_ok() && origin.eq_ignore_ascii_case(&own)
-        }
+        (None, Some(origin)) => origin.parse::<Uri>().is_ok() && origin.eq_ignore_ascii_case(&own),
         (None, None) => false,
     }
 }
