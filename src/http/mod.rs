@@ -8,6 +8,8 @@
 mod demo;
 pub mod extract;
 mod layer;
+mod oauth;
+mod oidc;
 mod ops;
 pub mod pages;
 pub mod reply;

@@ -4,15 +4,22 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Edge, demo, layer, ops, pages, reply};
+use super::{Edge, demo, layer, oauth, oidc, ops, pages, reply};
 
 /// The endpoints of one tenant, below its issuer.
 fn tenant() -> Router<Edge> {
     Router::new()
         // OAuth 2 and OpenID Connect
+        .route("/token", post(oauth::token::post))
+        .route("/introspect", post(oauth::introspect::post))
+        .route("/revoke", post(oauth::revoke::post))
+        .route("/jwks.json", get(oauth::jwks::get))
+        .route("/userinfo", get(oidc::userinfo::get).post(oidc::userinfo::post))
+        .route("/.well-known/openid-configuration", get(oidc::discovery::get))
+        .route("/.well-known/oauth-authorization-server", get(oidc::discovery::get))
         // Pages
         .route("/authorize", get(pages::authorize::get).post(pages::authorize::post))
         .route("/login", get(pages::login::get).post(pages::login::post))
@@ -25,6 +32,8 @@ fn tenant() -> Router<Edge> {
 /// What stands at fixed places beside the tenants.
 fn fixed() -> Router<Edge> {
     Router::new()
+        .route("/.well-known/openid-configuration/t/{slug}", get(oidc::discovery::get))
+        .route("/.well-known/oauth-authorization-server/t/{slug}", get(oidc::discovery::get))
         .route("/assets/{name}", get(pages::brand::stylesheet))
         .route("/livez", get(ops::livez))
         .route("/startupz", get(ops::startupz))

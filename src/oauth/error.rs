@@ -294,12 +294,12 @@ impl From<Refusal> for TokenError {
 }
 
 impl TokenError {
-    /// Whether someone should look at it: a stolen credential was used, or we failed.
-    pub fn is_alarming(&self) -> bool {
+    /// Whether a credential was used by two, of whom one is a thief.
+    pub fn is_theft(&self) -> bool {
         matches!(
             self.cause,
             Cause::CodeReplayed { .. } | Cause::RefreshReused { .. } | Cause::RefreshForged { .. }
-        ) || self.status() >= 500
+        )
     }
 
     /// The same refusal to a client that used the Authorization header.

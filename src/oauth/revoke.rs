@@ -15,12 +15,24 @@ use crate::token::access::{self, Read};
 /// How long after a token's end its revocation is kept: no verifier's clock is further behind.
 const SKEW: Duration = Duration::from_mins(1);
 
+/// What was revoked; the client is not told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Revoked {
+    /// A grant, by its refresh token.
+    Grant,
+    /// One access token.
+    AccessToken,
+    /// There was nothing, or it was not the client's.
+    Nothing,
+}
+
 /// Revokes a token of the client that asks.
 pub async fn revoke(
     call: &Call<'_>,
     presented: &Presented,
     form: &Params,
-) -> Result<(), TokenError> {
+) -> Result<Revoked, TokenError> {
     let client = client::authenticate(call, presented).await?;
     // `token_type_hint` is a hint: what a token is can be seen (RFC 7009 §2.1).
     let token = form.get("token").ok_or(Cause::Missing("token"))?;
@@ -36,18 +48,19 @@ async fn revoke_refresh(
     call: &Call<'_>,
     client: &AuthenticatedClient,
     token: &str,
-) -> Result<(), TokenError> {
+) -> Result<Revoked, TokenError> {
     let grant = match refresh_token::find(call, client, token).await {
         Ok((_, grant)) => grant.id,
-        Err(error) if error.status() == 400 => return Ok(()),
+        Err(error) if error.status() == 400 => return Ok(Revoked::Nothing),
         Err(error) => return Err(error),
     };
     let revoked = call.tenant.store.revoke_grant(grant, call.now, call.audit).await;
-    if revoked.map_err(Cause::Store)? == RevokeGrant::Revoked {
-        let tenant = call.tenant.slug.as_str();
-        info!(tenant, client.id = client.id().as_str(), %grant, "revoked a grant by its refresh token");
+    if revoked.map_err(Cause::Store)? != RevokeGrant::Revoked {
+        return Ok(Revoked::Nothing);
     }
-    Ok(())
+    let tenant = call.tenant.slug.as_str();
+    info!(tenant, client.id = client.id().as_str(), %grant, "revoked a grant by its refresh token");
+    Ok(Revoked::Grant)
 }
 
 /// One access token goes, by its `jti`; its refresh token stays.
@@ -55,18 +68,18 @@ async fn revoke_access(
     call: &Call<'_>,
     client: &AuthenticatedClient,
     token: &str,
-) -> Result<(), TokenError> {
+) -> Result<Revoked, TokenError> {
     let claims = match access::read(call.tenant, token, call.now).await.map_err(Cause::Store)? {
         Read::Jwt { claims, .. } | Read::Opaque(claims) => claims,
-        Read::Invalid(_) => return Ok(()),
+        Read::Invalid(_) => return Ok(Revoked::Nothing),
     };
     if claims.client != *client.id() {
-        return Ok(());
+        return Ok(Revoked::Nothing);
     }
     let not_after = claims.expires_at.plus(SKEW);
     let change = Change { now: call.now, not_after, audit: call.audit };
     call.tenant.store.revoke_access_token(&claims, &change).await.map_err(Cause::Store)?;
     let tenant = call.tenant.slug.as_str();
     info!(tenant, client.id = client.id().as_str(), jti = claims.jti, "revoked an access token");
-    Ok(())
+    Ok(Revoked::AccessToken)
 }

@@ -98,12 +98,11 @@ pub async fn answer(
     let (tenant, id) = (call.tenant.slug.as_str(), client.id().as_str());
     match &answered {
         Ok(_) => info!(tenant, client.id = id, grant = grant.as_str(), "issued an access token"),
-        Err(error) if error.is_alarming() => {
-            warn!(tenant, client.id = id, grant = grant.as_str(), "refused a token: {error}");
+        // Other refusals are logged where they leave.
+        Err(error) if error.is_theft() => {
+            warn!(tenant, client.id = id, grant = grant.as_str(), "a stolen credential? {error}");
         }
-        Err(error) => {
-            info!(tenant, client.id = id, grant = grant.as_str(), "refused a token: {error}");
-        }
+        Err(_) => {}
     }
     answered
 }

@@ -12,6 +12,7 @@ use crate::base::Timestamp;
 use crate::http::layer::Context;
 use crate::http::reply;
 use crate::model::Audit;
+use crate::oauth::{Call, Services};
 use crate::tenant::Tenant;
 
 /// What every endpoint of a tenant knows about a request.
@@ -27,6 +28,13 @@ pub struct Request {
     pub peer: IpAddr,
     /// The request's id, as in logs.
     pub id: String,
+}
+
+impl Request {
+    /// This request, as the protocol sees it.
+    pub fn call<'a>(&'a self, services: &'a Services) -> Call<'a> {
+        Call { services, tenant: &self.tenant, now: self.now, audit: &self.audit }
+    }
 }
 
 impl<S> FromRequestParts<S> for Request

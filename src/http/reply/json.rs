@@ -16,6 +16,11 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> Response {
     }
 }
 
+/// JSON that is written already, never to be stored by a cache.
+pub fn json_text(status: StatusCode, text: String) -> Response {
+    no_store(status, JSON, text)
+}
+
 /// A body of any type that no cache may store.
 pub fn no_store(status: StatusCode, content_type: HeaderValue, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());

@@ -6,7 +6,7 @@ mod problem;
 mod redirect;
 mod token_error;
 
-pub use json::{json, no_store, published};
+pub use json::{json, json_text, no_store, published};
 pub use page::{PAGE_CSP, page};
 pub use problem::{Problem, problem, unavailable};
 pub use redirect::see_other;

@@ -70,13 +70,16 @@ pub(crate) trait Flow<M: Machine>: Send {
     ) -> impl Future<Output = Result<M::Answer, Self::Error>> + Send;
 }
 
+/// A machine being driven.
+pub(crate) type Driving<'f, D, E> = Pin<Box<dyn Future<Output = Result<D, E>> + Send + 'f>>;
+
 /// Drives `machine` to its end, `flow` answering. Nothing of the machine's own inputs and outputs
 /// lives across an await, so that the future can move between threads; it is boxed, since the
 /// compiler cannot see that through the lifetimes of a flow that borrows.
 pub(crate) fn drive<'f, M: Machine + 'f, F: Flow<M>>(
     mut machine: M,
     flow: &'f mut F,
-) -> Pin<Box<dyn Future<Output = Result<M::Done, F::Error>> + Send + 'f>> {
+) -> Driving<'f, M::Done, F::Error> {
     Box::pin(async move {
         let mut step = machine.start()?;
         loop {

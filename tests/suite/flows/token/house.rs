@@ -291,7 +291,7 @@ impl House {
         let form = Params::parse(form.as_bytes()).unwrap();
         let done =
             async { revoke::revoke(&self.call(&audit), &presented(who, &form)?, &form).await };
-        done.await.map_err(|error| refused(&error))
+        done.await.map(drop).map_err(|error| refused(&error))
     }
 
     pub(super) async fn userinfo(&self, token: &Value) -> Result<Value, Refused> {

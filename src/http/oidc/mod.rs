@@ -1,0 +1,4 @@
+//! Handlers of what OpenID Connect adds.
+
+pub(in crate::http) mod discovery;
+pub(in crate::http) mod userinfo;
