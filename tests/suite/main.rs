@@ -13,6 +13,7 @@
 mod support;
 
 mod cli;
+mod edge;
 mod flows;
 mod sec;
 mod storage;

@@ -5,3 +5,4 @@ pub mod engines;
 pub mod postgres;
 pub mod race;
 pub mod temp;
+pub mod server;

@@ -1,0 +1,6 @@
+//! What every request goes through, whatever its route.
+
+mod headers;
+mod limits;
+mod ops;
+mod paths;
