@@ -30,7 +30,8 @@ pub trait Grants: Send + Sync {
     async fn revoke_grant(&self, id: GrantId, now: Timestamp, audit: &Audit)
     -> Result<RevokeGrant>;
 
-    /// Notes that a token of generation `generation` was seen in use, if that is the head. A hint.
+    /// Notes that a token of generation `generation` was seen in use, if that is the head of a live
+    /// grant. A hint.
     async fn mark_head_seen(&self, id: GrantId, generation: u32) -> Result<()>;
 }
 

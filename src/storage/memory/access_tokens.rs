@@ -7,13 +7,18 @@ use crate::model::audit::Action;
 use crate::model::grant::GrantState;
 use crate::model::token::{AccessClaims, OpaqueToken};
 use crate::model::{Revocation, RevocationKey};
-use crate::storage::{AccessTokens, Change, NewOpaqueToken, OpaqueRecord, Result};
+use crate::storage::{AccessTokens, Change, NewOpaqueToken, OpaqueRecord, Result, StoreError};
 
 #[async_trait]
 impl AccessTokens for MemoryTenant {
     async fn issue_access_token(&self, token: &NewOpaqueToken) -> Result<()> {
-        self.change(|rows, _| rows.add_access_token(token.digest, token.claims.clone()));
-        Ok(())
+        self.change(|rows, _| {
+            if rows.access_tokens.contains_key(&token.digest) {
+                return Err(StoreError::unavailable("the token is there already"));
+            }
+            rows.add_access_token(token.digest, token.claims.clone());
+            Ok(())
+        })
     }
 
     async fn find_access_token(&self, token: &Digest<OpaqueToken>) -> Result<Option<OpaqueRecord>> {

@@ -60,7 +60,8 @@ impl Grants for MemoryTenant {
 
     async fn mark_head_seen(&self, id: GrantId, generation: u32) -> Result<()> {
         self.change(|rows, _| {
-            let refresh = rows.grants.get_mut(&id).and_then(|row| row.grant.refresh.as_mut());
+            let live = rows.grants.get_mut(&id).filter(|row| row.grant.state == GrantState::Live);
+            let refresh = live.and_then(|row| row.grant.refresh.as_mut());
             if let Some(head) = refresh.filter(|head| head.head == generation) {
                 head.head_seen = true;
             }

@@ -17,6 +17,9 @@ impl PushedRequests for MemoryTenant {
             if rows.pushed.len() >= cap {
                 return Err(StoreError::unavailable("too many requests are waiting"));
             }
+            if rows.pushed.contains_key(id) {
+                return Err(StoreError::unavailable("the request's id is taken"));
+            }
             rows.pushed.insert(*id, (payload.to_owned(), expires_at));
             Ok(())
         })

@@ -76,7 +76,8 @@ impl Grants for SqliteTenant {
     async fn mark_head_seen(&self, id: GrantId, generation: u32) -> Result<()> {
         let mark = sql!(
             "UPDATE grants SET head_seen = 1
-             WHERE tenant_uid = ?1 AND id = ?2 AND head = ?3 AND head_seen = 0",
+             WHERE tenant_uid = ?1 AND id = ?2 AND head = ?3 AND head_seen = 0
+               AND state = 'live'",
             &self.tenant,
             id,
             generation,

@@ -13,6 +13,7 @@ mod jtis;
 mod keys;
 pub mod make;
 mod pushed;
+mod random;
 mod refresh;
 mod revocations;
 mod ring;
