@@ -1,3 +1,4 @@
 //! Security cases, by id.
 
 mod config;
+mod jwt;
