@@ -66,10 +66,11 @@ fn key_of(table: &str) -> &'static str {
 impl Sqlite {
     /// Gives some free pages back to the file system; what is left waits for the next time.
     async fn give_back_pages(&self) {
-        let Ok(_turn) = self.turn().await else { return };
-        let vacuum = sqlx::query("PRAGMA incremental_vacuum(512)").execute(self.writer()).await;
-        if let Err(error) = vacuum {
-            tracing::warn!(error = %error, "free pages were not given back");
+        let Ok(mut writer) = self.writer().get().await else { return };
+        let vacuum = sqlx::query("PRAGMA incremental_vacuum(512)").execute(writer.get()).await;
+        match vacuum {
+            Ok(_) => writer.give_back(),
+            Err(error) => tracing::warn!(error = %error, "free pages were not given back"),
         }
     }
 }

@@ -15,6 +15,7 @@ mod audit_log;
 mod cleanup;
 mod clients;
 mod codes;
+mod connections;
 mod consents;
 mod error;
 mod file;

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::SqlitePool;
-use sqlx::sqlite::{SqlitePoolOptions, SqliteRow};
-use tokio::sync::Semaphore;
+use sqlx::sqlite::SqliteRow;
 
+use super::connections::Connections;
 use super::error::unavailable;
-use super::file::{connect_options, prepare_file};
+use super::file::prepare_file;
 use super::row::Columns;
 use super::value::Statement;
 use super::watch::Poller;
@@ -43,9 +42,8 @@ pub struct Sqlite(Arc<Inner>);
 
 struct Inner {
     path: PathBuf,
-    writer: SqlitePool,
-    readers: SqlitePool,
-    writers: Arc<Semaphore>,
+    writer: Connections,
+    readers: Connections,
     entropy: Arc<dyn Entropy>,
     epoch: String,
     opened_at: Timestamp,
@@ -77,8 +75,8 @@ impl Sqlite {
         prepare_file(&options.path).await.map_err(|error| {
             StoreError::unavailable(format!("{}: {error}", options.path.display()))
         })?;
-        let writer = pool(&options.path, 1, false).await?;
-        let readers = pool(&options.path, options.readers.max(1), true).await?;
+        let writer = Connections::open(&options.path, 1, false).await?;
+        let readers = Connections::open(&options.path, options.readers, true).await?;
         let watch = Watch::default();
         let poller = Poller::start(&options.path, options.poll_every, watch.clone()).await?;
         let epoch = hex(&entropy.bytes::<8>());
@@ -86,7 +84,6 @@ impl Sqlite {
             path: options.path.clone(),
             writer,
             readers,
-            writers: Arc::new(Semaphore::new(1)),
             entropy,
             epoch,
             opened_at: now,
@@ -101,12 +98,9 @@ impl Sqlite {
         &self.0.path
     }
 
-    pub(super) fn writer(&self) -> &SqlitePool {
+    /// The one connection that writes.
+    pub(super) fn writer(&self) -> &Connections {
         &self.0.writer
-    }
-
-    pub(super) fn writers(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.0.writers)
     }
 
     pub(super) fn entropy(&self) -> &dyn Entropy {
@@ -134,29 +128,20 @@ impl Sqlite {
     /// Reads at most one row.
     pub(super) async fn row(&self, statement: Statement) -> Result<Option<SqliteRow>> {
         self.count(1);
-        statement.fetch_optional(&self.0.readers).await.map_err(unavailable)
+        let mut reader = self.0.readers.get().await?;
+        let row = statement.fetch_optional(reader.get()).await;
+        reader.give_back();
+        row.map_err(unavailable)
     }
 
     /// Reads all rows.
     pub(super) async fn rows(&self, statement: Statement) -> Result<Vec<SqliteRow>> {
         self.count(1);
-        statement.fetch_all(&self.0.readers).await.map_err(unavailable)
+        let mut reader = self.0.readers.get().await?;
+        let rows = statement.fetch_all(reader.get()).await;
+        reader.give_back();
+        rows.map_err(unavailable)
     }
-}
-
-async fn pool(path: &Path, size: u32, read_only: bool) -> Result<SqlitePool> {
-    let options = connect_options(path);
-    let options = if read_only { options.pragma("query_only", "on") } else { options };
-    SqlitePoolOptions::new()
-        .min_connections(1)
-        .max_connections(size)
-        .acquire_timeout(Duration::from_secs(5))
-        .test_before_acquire(false)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .connect_with(options)
-        .await
-        .map_err(unavailable)
 }
 
 #[async_trait]
@@ -224,12 +209,12 @@ impl Storage for Sqlite {
         self.0.poller.stop().await;
         // Readers first: a checkpoint waits for them.
         self.0.readers.close().await;
-        if let Ok(_turn) = self.turn().await {
-            self.0.writers.close();
+        if let Ok(mut writer) = self.0.writer.get().await {
             let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
-            if let Err(error) = checkpoint.execute(self.writer()).await {
+            if let Err(error) = checkpoint.execute(writer.get()).await {
                 tracing::warn!(error = %error, "the write-ahead log was not folded into the file");
             }
+            writer.give_back();
         }
         self.0.writer.close().await;
     }

@@ -1,20 +1,14 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::sqlite::{Sqlite as Db, SqliteConnection, SqliteRow};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
+use sqlx::sqlite::SqliteRow;
 
+use super::connections::Lent;
 use super::error::{at_commit, unavailable};
 use super::store::Sqlite;
 use super::value::Statement;
 use crate::model::{Revocation, TenantUid};
 use crate::storage::{LogEntry, Result, StoreError};
-
-/// How long a writer waits for its turn.
-const TURN: Duration = Duration::from_secs(5);
 
 /// What a change does, once it is its turn.
 pub(super) type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 't>>;
@@ -25,39 +19,10 @@ pub(super) type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 't
 /// rolled back already, and whoever keeps count of transactions beside it is out of step for good:
 /// a connection that did not end its transaction cleanly is closed, which rolls back, and replaced.
 pub(super) struct Tx {
-    connection: Connection,
+    connection: Lent,
     store: Sqlite,
     revoked: Vec<LogEntry>,
     hint: bool,
-}
-
-/// The writing connection, with a transaction open.
-struct Connection(Option<PoolConnection<Db>>);
-
-impl Connection {
-    fn get(&mut self) -> Result<&mut SqliteConnection> {
-        self.0.as_deref_mut().ok_or_else(|| StoreError::unavailable("the transaction is over"))
-    }
-
-    /// Ends the transaction and gives the connection back.
-    async fn end(mut self, statement: &'static str) -> sqlx::Result<()> {
-        if let Some(mut connection) = self.0.take() {
-            let ended = sqlx::query(statement).execute(&mut *connection).await;
-            if let Err(error) = ended {
-                self.0 = Some(connection);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if let Some(open) = self.0.take() {
-            drop(open.detach());
-        }
-    }
 }
 
 impl Sqlite {
@@ -68,32 +33,18 @@ impl Sqlite {
         T: Send + 'static,
         F: for<'t> FnOnce(&'t mut Tx) -> Work<'t, T> + Send + 'static,
     {
-        let turn = self.turn().await?;
+        let connection = self.writer().get().await?;
         let store = self.clone();
-        let task = tokio::spawn(async move {
-            let outcome = store.transact(work).await;
-            drop(turn);
-            outcome
-        });
+        let task = tokio::spawn(async move { store.transact(connection, work).await });
         task.await.map_err(StoreError::unknown)?
     }
 
-    /// A place at the head of the queue of writers; a caller who leaves the queue changes nothing.
-    pub(super) async fn turn(&self) -> Result<OwnedSemaphorePermit> {
-        match timeout(TURN, self.writers().acquire_owned()).await {
-            Ok(turn) => turn.map_err(StoreError::unavailable),
-            Err(_) => Err(StoreError::unavailable("waited too long for other writers")),
-        }
-    }
-
-    async fn transact<T, F>(&self, work: F) -> Result<T>
+    async fn transact<T, F>(&self, mut connection: Lent, work: F) -> Result<T>
     where
         F: for<'t> FnOnce(&'t mut Tx) -> Work<'t, T>,
     {
         self.count(1);
-        let connection = self.writer().acquire().await.map_err(unavailable)?;
-        let mut connection = Connection(Some(connection));
-        let begin = sqlx::query("BEGIN IMMEDIATE").execute(connection.get()?).await;
+        let begin = sqlx::query("BEGIN IMMEDIATE").execute(connection.get()).await;
         begin.map_err(unavailable)?;
         let mut tx = Tx { connection, store: self.clone(), revoked: Vec::new(), hint: false };
         match work(&mut tx).await {
@@ -115,20 +66,20 @@ impl Tx {
     /// Runs a statement; how many rows it changed.
     pub(super) async fn run(&mut self, statement: Statement) -> Result<u64> {
         self.store.count(1);
-        let done = statement.execute(self.connection.get()?).await.map_err(unavailable)?;
+        let done = statement.execute(self.connection.get()).await.map_err(unavailable)?;
         Ok(done.rows_affected())
     }
 
     /// The row, if there is one.
     pub(super) async fn row(&mut self, statement: Statement) -> Result<Option<SqliteRow>> {
         self.store.count(1);
-        statement.fetch_optional(self.connection.get()?).await.map_err(unavailable)
+        statement.fetch_optional(self.connection.get()).await.map_err(unavailable)
     }
 
     /// All rows.
     pub(super) async fn rows(&mut self, statement: Statement) -> Result<Vec<SqliteRow>> {
         self.store.count(1);
-        statement.fetch_all(self.connection.get()?).await.map_err(unavailable)
+        statement.fetch_all(self.connection.get()).await.map_err(unavailable)
     }
 
     /// Remembers what the sink is to hear of once this is committed.
@@ -142,9 +93,10 @@ impl Tx {
     }
 
     async fn commit(self) -> Result<()> {
-        let Self { connection, store, revoked, hint } = self;
+        let Self { mut connection, store, revoked, hint } = self;
         store.count(1);
-        connection.end("COMMIT").await.map_err(at_commit)?;
+        sqlx::query("COMMIT").execute(connection.get()).await.map_err(at_commit)?;
+        connection.give_back();
         // Before the method returns: what this node revoked, this node refuses at once.
         store.events().revoked(&revoked);
         if hint || !revoked.is_empty() {
@@ -154,9 +106,11 @@ impl Tx {
     }
 
     async fn rollback(self) {
-        self.store.count(1);
-        if let Err(error) = self.connection.end("ROLLBACK").await {
-            tracing::debug!(error = %error, "SQLite had rolled back already");
+        let Self { mut connection, store, .. } = self;
+        store.count(1);
+        match sqlx::query("ROLLBACK").execute(connection.get()).await {
+            Ok(_) => connection.give_back(),
+            Err(error) => tracing::debug!(error = %error, "SQLite had rolled back already"),
         }
     }
 }
