@@ -34,6 +34,11 @@ on_every_engine! {
     families_of_two_tenants_do_not_touch
 }
 
+on_durable_engines! {
+    a_generation_of_a_lost_timeline_is_adopted_once
+    a_lost_timeline_is_not_adopted_for_ever
+}
+
 async fn present(t: &TenantHandle, rotation: &Rotation, seconds: u64) -> RefreshVerdict {
     t.rotate_refresh(rotation, after(seconds), &AUDIT).await.unwrap()
 }
@@ -382,4 +387,48 @@ async fn families_of_two_tenants_do_not_touch(bed: Bed) {
     assert_eq!(b.find_grant(id).await.unwrap(), None);
     b.mark_head_seen(id, 1).await.unwrap();
     assert_eq!(stored(&a, id).await, family.head);
+}
+
+/// A family of the present timeline, and what a holder would present who got two answers that the
+/// store has lost.
+async fn lost(bed: &mut Bed) -> (TenantHandle, Family, Rotation) {
+    let uid = bed.tenant_uid("acme").await;
+    let (family, _, second) = rotated(&bed.store.tenant(&uid), "ada").await;
+    bed.lose_timeline().await;
+    let mut lost = rotation(&family, &second, NOW);
+    lost.presented.generation += 2;
+    lost.presented.nonce = *b"lost one";
+    lost.windows.recovery = Duration::from_hours(24 * 365);
+    (bed.store.tenant(&uid), family, lost)
+}
+
+async fn a_generation_of_a_lost_timeline_is_adopted_once(mut bed: Bed) {
+    let (t, family, lost) = lost(&mut bed).await;
+    let before = stored(&t, family.issued.grant).await;
+    let RefreshVerdict::Adopted(head) = present(&t, &lost, 5).await else { panic!("adopts") };
+    assert_ne!(head.epoch, before.epoch);
+    let expected = RefreshHead {
+        head: 5,
+        head_nonce: lost.nonce,
+        pred: Some(Predecessor { generation: 4, nonce: *b"lost one" }),
+        rotated_at: after(5),
+        epoch: head.epoch.clone(),
+        ..before
+    };
+    assert_eq!(head, expected);
+    assert_eq!(stored(&t, family.issued.grant).await, expected);
+    assert_eq!(times(&t, Action::RefreshAdopted).await, 1);
+    let mut further = rotation(&family, &head, NOW);
+    further.presented.generation += 1;
+    further.windows.recovery = Duration::from_hours(24 * 365);
+    assert_eq!(present(&t, &further, 6).await, RefreshVerdict::Forged);
+}
+
+async fn a_lost_timeline_is_not_adopted_for_ever(mut bed: Bed) {
+    let (t, family, mut lost) = lost(&mut bed).await;
+    // A node that follows the log is the first to see the new timeline.
+    bed.revocation_snapshot(NOW).await.unwrap();
+    lost.windows.recovery = Duration::from_secs(4);
+    assert_eq!(present(&t, &lost, 5).await, RefreshVerdict::Forged);
+    assert_eq!(state(&t, family.issued.grant).await, GrantState::Revoked);
 }

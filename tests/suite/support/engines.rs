@@ -10,9 +10,10 @@ use pmp_auth::migrate;
 use pmp_auth::model::{Audit, TenantSlug, TenantUid};
 use pmp_auth::storage::memory::Memory;
 use pmp_auth::storage::postgres::{Postgres, PostgresSettings};
-use pmp_auth::storage::sqlite::{Sqlite, SqliteOptions};
+use pmp_auth::storage::sqlite::{self, Sqlite, SqliteOptions};
 use pmp_auth::storage::{Engine, Storage, TenantHandle};
 
+use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use tokio::sync::OnceCell;
 
 use super::postgres::Database;
@@ -54,6 +55,17 @@ impl Bed {
     pub async fn reopen(&mut self) {
         self.store.close().await;
         self.store = self.place.open().await;
+    }
+
+    /// Makes this another timeline of the store, as a restored backup is.
+    pub async fn lose_timeline(&mut self) {
+        let random = if matches!(self.place, Place::Postgres(_)) {
+            "gen_random_uuid()"
+        } else {
+            "randomblob(16)"
+        };
+        self.place.sql(&format!("UPDATE store_identity SET id = {random}")).await;
+        self.reopen().await;
     }
 
     /// A tenant of this name.
@@ -170,6 +182,28 @@ impl Place {
                     max_connections: 16,
                 };
                 Arc::new(Postgres::connect(&settings).await.expect("a store"))
+            }
+        }
+    }
+
+    /// Runs SQL by hand, past the store; the first column of each row, as text.
+    pub async fn sql(&self, sql: &str) -> Vec<String> {
+        match self {
+            Self::Memory => panic!("memory speaks no SQL"),
+            Self::Postgres(database) => database.psql(sql).lines().map(str::to_owned).collect(),
+            Self::Sqlite(_) => {
+                let path = self.file().expect("the place of a file");
+                let options = sqlite::connect_options(&path);
+                let mut connection = options.connect().await.expect("a connection");
+                let statement = sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned()));
+                let rows = statement.fetch_all(&mut connection).await.expect("an answer");
+                let texts = rows.iter().map(|row| match row.try_get_unchecked::<String, _>(0) {
+                    Ok(text) => text,
+                    Err(_) => row.get_unchecked::<i64, _>(0).to_string(),
+                });
+                let texts = texts.collect();
+                connection.close().await.expect("a close");
+                texts
             }
         }
     }
