@@ -91,10 +91,12 @@ impl RevocationLog for Postgres {
         }
         let snapshot: String = get(first, "snapshot")?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let more = rows.len() > limit;
+        let cut = rows.len() > limit;
+        // Behind a page that was cut before there may be what was committed since the first cut.
+        let more = cut || place.until.is_some();
         rows.truncate(limit);
         let place = match rows.last() {
-            Some(last) if more => {
+            Some(last) if cut => {
                 let after = get::<Option<i64>>(last, "seq")?.unwrap_or_default();
                 Place { seen: place.seen, until: Some(&snapshot), after }.to_string()
             }
