@@ -4,7 +4,8 @@
 -- `app.tenant_uid`, else to the tenant `default`, so that SQL written by hand works. Secrets are
 -- stored as digests (`*_hash`) or sealed (`*_encrypted`), never as they are. No enum types: text with
 -- a CHECK, because a new enum value cannot be used in the transaction that adds it. No foreign keys on
--- hot tables: each would lock a parent row per insert, and clients of the configuration have no row.
+-- hot tables: each would lock a parent row per insert, and clients of the configuration have no row;
+-- and no CHECKs on `grants` and `audit_logs`: each is parsed again by every statement that writes them.
 -- Times of deletion are columns (`keep_until`, `delete_at`, `expires_at`, `exp`), so that a changed
 -- setting never deletes what was issued under another.
 
@@ -226,7 +227,8 @@ CREATE TABLE grants (
   offline boolean NOT NULL DEFAULT false,
   -- The whole of what was agreed, versioned. `json` and not `jsonb`: kept as it was written.
   terms json NOT NULL,
-  state text NOT NULL DEFAULT 'live' CHECK (state IN ('live', 'revoked')),
+  -- `live`, then `revoked`, never the other way.
+  state text NOT NULL DEFAULT 'live',
   created_at timestamptz NOT NULL DEFAULT now(),
   revoked_at timestamptz,
   idle_exp timestamptz NOT NULL,
@@ -513,8 +515,8 @@ CREATE TABLE audit_logs (
   seq bigint GENERATED ALWAYS AS IDENTITY,
   id uuid NOT NULL DEFAULT gen_random_uuid(),
   created_at timestamptz NOT NULL DEFAULT now(),
-  retention_class text NOT NULL DEFAULT 'standard'
-    CHECK (retention_class IN ('standard', 'extended', 'hold')),
+  -- `standard`, `extended` or `hold`.
+  retention_class text NOT NULL DEFAULT 'standard',
   retention_days int NOT NULL DEFAULT 90,
   delete_at timestamptz DEFAULT now() + interval '90 days',
   actor_type text NOT NULL DEFAULT 'user',
@@ -542,8 +544,8 @@ CREATE TABLE audit_logs (
   country_code char(2),
   city text,
   is_suspicious boolean NOT NULL DEFAULT false,
-  risk_level text NOT NULL DEFAULT 'low'
-    CHECK (risk_level IN ('low', 'medium', 'high', 'critical')),
+  -- `low`, `medium`, `high` or `critical`.
+  risk_level text NOT NULL DEFAULT 'low',
   -- A batch of failures may be written later than what happened after them.
   PRIMARY KEY (tenant_uid, created_at, seq)
 );

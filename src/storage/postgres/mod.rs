@@ -22,6 +22,8 @@ mod log;
 mod notify;
 mod pool;
 mod pushed;
+mod redeem;
+mod refresh;
 mod revocations;
 mod ring;
 mod rows;
