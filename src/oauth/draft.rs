@@ -1,10 +1,13 @@
 //! An access token on its way: what it will say is settled before anything is spent, and it is made
 //! after that.
 
+use serde_json::{Map, Value};
+
 use super::target::Target;
 use super::token::TokenResponse;
 use super::{Call, Cause, TokenError};
 use crate::base::{Secret, Timestamp};
+use crate::identity::claims;
 use crate::model::client::AccessTokenFormat;
 use crate::model::token::AccessClaims;
 use crate::model::{Client, GrantId, Scope, SessionId, UserId};
@@ -159,6 +162,7 @@ impl Draft {
         &self,
         nonce: Option<String>,
         session: Option<SessionId>,
+        about_user: Map<String, Value>,
     ) -> Option<IdClaims> {
         let wanted = self.claims.user.is_some() && self.claims.scope.contains(Scope::OPENID);
         wanted.then(|| IdClaims {
@@ -168,9 +172,23 @@ impl Draft {
             acr: self.claims.acr.clone(),
             amr: self.claims.amr.clone(),
             session,
-            user: serde_json::Map::new(),
+            user: about_user,
         })
     }
+}
+
+/// The claims about the user that the authorization request wanted in the ID token
+/// (OpenID Connect Core §5.5); without such a wish nothing is looked up.
+pub(in crate::oauth) async fn wanted_in_id_token(
+    call: &Call<'_>,
+    user: Option<UserId>,
+    wanted: Option<&Value>,
+) -> Result<Map<String, Value>, TokenError> {
+    let (Some(user), Some(_)) = (user, wanted.and_then(|wanted| wanted.get("id_token"))) else {
+        return Ok(Map::new());
+    };
+    let user = call.tenant.store.find_user(user).await.map_err(Cause::Store)?;
+    Ok(user.map(|user| claims::requested(&user, wanted, "id_token")).unwrap_or_default())
 }
 
 /// Which access tokens of a refresh head were met in use, so that the hint to storage is written

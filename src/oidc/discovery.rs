@@ -33,8 +33,8 @@ fn write(tenant: &settings::Tenant) -> Value {
         ("claim_types_supported", json!(["normal"])),
         // OpenID Connect Initiating User Registration §4 defined the member.
         ("prompt_values_supported", json!(["none", "login", "consent", "select_account"])),
+        ("claims_parameter_supported", json!(true)),
         // Left out, the last of these would mean true (OpenID Connect Discovery §3).
-        ("claims_parameter_supported", json!(false)),
         ("request_parameter_supported", json!(false)),
         ("request_uri_parameter_supported", json!(false)),
     ];

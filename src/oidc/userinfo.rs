@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::identity::claims;
-use crate::model::Scope;
 use crate::model::token::AccessClaims;
+use crate::model::{Scope, User};
 use crate::oauth::engine::{
     self, Flow, Refusal, Resource, ResourceAnswer, ResourceAsk, ResourceMachine,
 };
@@ -146,9 +146,22 @@ pub async fn userinfo(call: &Call<'_>, token: &str) -> Result<String, BearerErro
     let user = found.filter(|user| !user.disabled).ok_or(BearerError::NotLive)?;
     call.services.heads.met(call, &claims);
     let mut shown = claims::for_scope(&user, &claims.scope);
+    shown.extend(wanted(call, &claims, &user).await?);
     // OpenID Connect Core §5.3.2: always there, and the same as in the ID token.
     shown.insert("sub".to_owned(), claims.subject.clone().into());
     Ok(Value::Object(shown).to_string())
+}
+
+/// The claims that the authorization request asked for one by one (OpenID Connect Core §5.5).
+async fn wanted(
+    call: &Call<'_>,
+    token: &AccessClaims,
+    user: &User,
+) -> Result<Map<String, Value>, BearerError> {
+    let Some(grant) = token.grant else { return Ok(Map::new()) };
+    let grant = call.tenant.store.find_grant(grant).await?;
+    let wanted = grant.and_then(|grant| grant.terms.claims);
+    Ok(claims::requested(user, wanted.as_ref(), "userinfo"))
 }
 
 struct Show<'a> {

@@ -12,7 +12,7 @@ use crate::model::code::{Code, CodeRecord};
 use crate::model::refresh::RefreshHead;
 use crate::model::{Client, Scope};
 use crate::oauth::client::AuthenticatedClient;
-use crate::oauth::draft::{Draft, Origin, ready_to_mint};
+use crate::oauth::draft::{Draft, Origin, ready_to_mint, wanted_in_id_token};
 use crate::oauth::engine::{
     self, AccessTokenMachine, Challenge, CodeAnswer, CodeAsk, CodeRequest, Flow, RecoveredCode,
     Tokens, VerifierCheck,
@@ -44,11 +44,13 @@ pub(in crate::oauth) async fn redeem(
     });
     // A client's list of scopes can have shrunk since the user consented.
     let scope = record.grant_terms.scope.intersection(&client.client().scopes);
+    let terms = &record.grant_terms;
+    let about = wanted_in_id_token(call, Some(record.user), terms.claims.as_ref()).await?;
     let mut flow =
         Redeem { call, client, request, digest, record: &record, scope: &scope, draft: None };
     let tokens = engine::drive(machine, &mut flow).await?;
     let draft = flow.draft.ok_or(Cause::Engine)?;
-    let id = draft.id_claims(record.terms.nonce.clone(), record.session);
+    let id = draft.id_claims(record.terms.nonce.clone(), record.session, about);
     draft.respond(call, client.client(), tokens, id).await
 }
 

@@ -7,12 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::limits::Limited;
 use crate::model::client::ApplicationType;
 use crate::model::refresh::{PresentedRefresh, RefreshHead, RefreshWindows};
 use crate::model::{Client, Grant, Scope};
 use crate::oauth::client::AuthenticatedClient;
-use crate::oauth::draft::{Draft, Origin, ready_to_mint};
+use crate::oauth::draft::{Draft, Origin, ready_to_mint, wanted_in_id_token};
 use crate::oauth::engine::{
     self, Flow, RecoveredRefresh, RefreshAnswer, RefreshAsk, RefreshMachine, RefreshRequest, Tokens,
 };
@@ -40,7 +42,7 @@ pub(in crate::oauth) async fn refresh(
     let tokens = engine::drive(machine, &mut flow).await?;
     let (draft, found) = flow.draft.zip(flow.found).ok_or(Cause::Engine)?;
     // OpenID Connect Core §12.2: the same `sub` and `auth_time`, and no `nonce`.
-    let id = draft.id_claims(None, found.grant.session);
+    let id = draft.id_claims(None, found.grant.session, found.about);
     draft.respond(call, client.client(), tokens, id).await
 }
 
@@ -50,6 +52,8 @@ struct Found {
     grant: Grant,
     /// What the client may still have of what was granted.
     scope: Scope,
+    /// Claims that the ID token was wished to have.
+    about: Map<String, Value>,
 }
 
 struct Refresh<'a> {
@@ -75,8 +79,10 @@ impl<'a> Flow<RefreshMachine<'a>> for Refresh<'a> {
 impl Refresh<'_> {
     async fn recover(&mut self) -> Result<RecoveredRefresh, TokenError> {
         let (presented, grant) = find(self.call, self.client, self.request.token.reveal()).await?;
+        let wanted = grant.terms.claims.as_ref();
         let found = Found {
             presented,
+            about: wanted_in_id_token(self.call, grant.user, wanted).await?,
             scope: grant.terms.scope.intersection(&self.client.client().scopes),
             grant,
         };

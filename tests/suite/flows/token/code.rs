@@ -63,7 +63,7 @@ async fn a_second_valid_use_revokes_what_the_first_one_got() {
     assert!(!house.is_active(basic("web"), &got["access_token"]).await);
     assert!(!house.is_active(basic("web"), &got["refresh_token"]).await);
     // So late that the code would have expired unused: it is still a replay.
-    house.advance(Duration::from_secs(3600)).await;
+    house.advance(Duration::from_hours(1)).await;
     let error = house.answer(basic("web"), &form).await.unwrap_err();
     assert!(matches!(error.cause(), Cause::CodeReplayed { .. }), "{error}");
 }

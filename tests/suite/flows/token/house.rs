@@ -81,6 +81,7 @@ pub(super) struct Asked<'a> {
     pub(super) resources: &'a [&'a str],
     pub(super) challenge: bool,
     pub(super) redirect_uri_sent: bool,
+    pub(super) claims: Option<Value>,
 }
 
 impl<'a> Asked<'a> {
@@ -91,6 +92,7 @@ impl<'a> Asked<'a> {
             resources: &[],
             challenge: true,
             redirect_uri_sent: true,
+            claims: None,
         }
     }
 
@@ -184,7 +186,7 @@ impl House {
         };
         let created = self.tenant.store.create_user(&ada, now, &Audit::default()).await.unwrap();
         assert_eq!(created, CreateUser::Created);
-        let hours = |count: u64| now.plus(Duration::from_secs(3600 * count));
+        let hours = |count: u64| now.plus(Duration::from_secs(3_600 * count));
         let session = NewSession {
             id: self.session,
             cookie: Digest::of(self.session.to_string().as_bytes()),
@@ -225,7 +227,7 @@ impl House {
                 version: 1,
                 scope,
                 resources: asked.resources.iter().map(|&one| one.to_owned()).collect(),
-                claims: None,
+                claims: asked.claims.clone(),
                 acr: None,
                 amr: vec!["pwd".into()],
                 auth_time: now,
@@ -316,7 +318,7 @@ impl House {
     pub(super) async fn change<T>(&self, how: impl AsyncFnOnce(&Tenant, &Change<'_>) -> T) -> T {
         let now = self.clock.now();
         let audit = Audit::default();
-        let not_after = now.plus(Duration::from_secs(3600));
+        let not_after = now.plus(Duration::from_hours(1));
         let done = how(&self.tenant, &Change { now, not_after, audit: &audit }).await;
         self.registry.refresh(now).await.unwrap();
         done

@@ -103,7 +103,7 @@ async fn of_two_not_befores_the_later_one_counts() {
         key,
         audience: None,
         not_before: Some(at),
-        expires_at: now.plus(Duration::from_secs(3600)),
+        expires_at: now.plus(Duration::from_hours(1)),
         at: now,
     };
     let long_ago = not_before(RevocationKey::Tenant, now.minus(Duration::from_secs(50)));
@@ -121,6 +121,6 @@ async fn a_view_that_is_too_old_does_not_guess() {
     let house = House::new().await;
     let token = for_api(&house, "worker").await;
     // The view is not synced here; the store is asked instead, and it answers.
-    house.clock.advance(Duration::from_secs(60));
+    house.clock.advance(Duration::from_mins(1));
     assert!(house.is_active(basic("api"), &token).await);
 }

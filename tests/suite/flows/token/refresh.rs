@@ -26,7 +26,7 @@ async fn use_up(house: &House, who: Who<'_>, tokens: &Value) -> Result<Value, St
     house.token(who, &form(tokens)).await
 }
 
-const AN_HOUR: Duration = Duration::from_secs(3600);
+const AN_HOUR: Duration = Duration::from_hours(1);
 
 #[tokio::test]
 async fn a_refresh_rotates_and_says_the_same_of_the_user() {
@@ -61,7 +61,7 @@ async fn after_that_a_well_kept_token_is_replaced_and_a_browsers_is_reuse() {
     let house = House::new().await;
     let one = web(&house).await;
     let two = use_up(&house, basic("web"), &one).await.unwrap();
-    house.advance(Duration::from_secs(60)).await;
+    house.advance(Duration::from_mins(1)).await;
     let three = use_up(&house, basic("web"), &one).await.unwrap();
     assert_ne!(three["refresh_token"], two["refresh_token"]);
     assert!(
@@ -73,7 +73,7 @@ async fn after_that_a_well_kept_token_is_replaced_and_a_browsers_is_reuse() {
     let one = first(&house, &Asked::offline("spa"), NOBODY).await;
     let form = format!("{}&client_id=spa", form(&one));
     house.token(NOBODY, &form).await.unwrap();
-    house.advance(Duration::from_secs(60)).await;
+    house.advance(Duration::from_mins(1)).await;
     let error = house.answer(NOBODY, &form).await.unwrap_err();
     assert!(matches!(error.cause(), Cause::RefreshReused { .. }), "{error}");
 }
@@ -85,7 +85,7 @@ async fn a_token_that_was_seen_in_use_did_arrive_and_is_not_replaced() {
     let two = use_up(&house, basic("web"), &one).await.unwrap();
     assert!(house.is_active(basic("web"), &two["access_token"]).await);
     tokio::time::sleep(Duration::from_millis(50)).await; // the hint is written in the background
-    house.advance(Duration::from_secs(60)).await;
+    house.advance(Duration::from_mins(1)).await;
     assert_eq!(use_up(&house, basic("web"), &one).await.unwrap_err(), "400 invalid_grant");
 }
 

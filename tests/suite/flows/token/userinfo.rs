@@ -1,7 +1,7 @@
 use pmp_auth::storage::ChangeUser;
 use serde_json::{Value, json};
 
-use super::house::{Asked, House, basic};
+use super::house::{Asked, House, basic, claims};
 
 async fn access(house: &House, scope: &str) -> Value {
     let code = house.code(&Asked { scope, ..Asked::by("web") }).await;
@@ -44,4 +44,22 @@ async fn a_disabled_user_is_not_shown() {
         .await;
     assert_eq!(changed.unwrap(), ChangeUser::Changed);
     assert_eq!(house.userinfo(&token).await.unwrap_err(), "401 invalid_token");
+}
+
+#[tokio::test]
+async fn claims_asked_for_one_by_one_come_where_they_were_asked_for() {
+    let house = House::new().await;
+    let wish = json!({"userinfo": {"email": null}, "id_token": {"name": {"essential": true}}});
+    let asked = Asked { scope: "openid offline_access", claims: Some(wish), ..Asked::by("web") };
+    let code = house.code(&asked).await;
+    let got = house.token(basic("web"), &House::redeem_form(&code)).await.unwrap();
+    let id = claims(&got["id_token"]);
+    assert_eq!((&id["name"], id.get("email")), (&json!("Ada"), None));
+    let shown = house.userinfo(&got["access_token"]).await.unwrap();
+    assert_eq!(shown["email"], format!("{}@acme.test", house.ada));
+    assert!(shown.get("name").is_none());
+    let refresh = got["refresh_token"].as_str().unwrap();
+    let form = format!("grant_type=refresh_token&refresh_token={refresh}");
+    let again = house.token(basic("web"), &form).await.unwrap();
+    assert_eq!(claims(&again["id_token"])["name"], "Ada");
 }
