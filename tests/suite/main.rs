@@ -16,4 +16,5 @@ mod cli;
 mod edge;
 mod flows;
 mod sec;
+mod spec;
 mod storage;

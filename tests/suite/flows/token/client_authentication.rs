@@ -8,7 +8,7 @@ const FORM: &str = "grant_type=client_credentials";
 
 #[tokio::test]
 async fn each_client_is_pinned_to_its_method() {
-    let house = House::new().await;
+    let house = House::in_memory().await;
     let by_post = |client: &str| format!("{FORM}&client_id={client}&client_secret={SECRET}");
     assert!(house.token(basic("worker"), FORM).await.is_ok());
     let error = house.answer(NOBODY, &by_post("worker")).await.unwrap_err();
@@ -22,7 +22,7 @@ async fn each_client_is_pinned_to_its_method() {
 
 #[tokio::test]
 async fn an_unknown_client_and_a_wrong_secret_are_told_the_same() {
-    let house = House::new().await;
+    let house = House::in_memory().await;
     let wrong = Who { basic: Some(("worker", "guess")), ..NOBODY };
     let unknown = Who { basic: Some(("nobody", "guess")), ..NOBODY };
     let (wrong, unknown) = (
@@ -36,7 +36,7 @@ async fn an_unknown_client_and_a_wrong_secret_are_told_the_same() {
 
 #[tokio::test]
 async fn a_confidential_client_that_only_names_itself_is_told_to_prove_it() {
-    let house = House::new().await;
+    let house = House::in_memory().await;
     let error = house.answer(NOBODY, &format!("{FORM}&client_id=worker")).await.unwrap_err();
     assert_eq!((error.status(), error.code().as_str()), (401, "invalid_client"));
     assert!(error.description().contains("HTTP Basic or as client_secret"));
@@ -45,7 +45,7 @@ async fn a_confidential_client_that_only_names_itself_is_told_to_prove_it() {
 
 #[tokio::test]
 async fn guessing_closes_the_client_to_the_guessers_address_alone() {
-    let house = House::new().await;
+    let house = House::in_memory().await;
     let guess = Who { basic: Some(("worker", "guess")), ..NOBODY };
     let mut limited = None;
     for attempt in 1..=30 {
@@ -69,7 +69,7 @@ async fn guessing_closes_the_client_to_the_guessers_address_alone() {
 
 #[tokio::test]
 async fn a_failure_is_recorded_without_its_secret() {
-    let house = House::new().await;
+    let house = House::in_memory().await;
     let wrong = Who { basic: Some(("worker", "hunter2hunter2")), ..NOBODY };
     house.answer(wrong, FORM).await.unwrap_err();
     house.services.recorder.flush().await;

@@ -1,8 +1,17 @@
 use super::house::{API, FILES, House, NOBODY, basic, claims};
+use crate::support::engines::Bed;
 
-#[tokio::test]
-async fn a_client_asks_for_itself() {
-    let house = House::new().await;
+on_every_engine! {
+    a_client_asks_for_itself
+    it_gets_its_default_scope_and_never_more_than_its_own
+    one_token_is_for_one_resource_that_the_client_has
+    it_is_for_clients_that_have_a_secret_and_the_grant
+    an_opaque_token_is_known_once_it_is_handed_out
+    a_grant_type_that_the_tenant_does_not_have_is_not_supported
+}
+
+async fn a_client_asks_for_itself(bed: Bed) {
+    let house = House::new(&bed).await;
     let form = format!("grant_type=client_credentials&scope=read&resource={API}");
     let got = house.token(basic("worker"), &form).await.unwrap();
     assert_eq!(got["scope"], "read");
@@ -13,9 +22,8 @@ async fn a_client_asks_for_itself() {
     assert!(access.get("gid").is_none() && access.get("sid").is_none());
 }
 
-#[tokio::test]
-async fn it_gets_its_default_scope_and_never_more_than_its_own() {
-    let house = House::new().await;
+async fn it_gets_its_default_scope_and_never_more_than_its_own(bed: Bed) {
+    let house = House::new(&bed).await;
     let ask = async |scope: &str| {
         let form = format!("grant_type=client_credentials{scope}");
         house.token(basic("worker"), &form).await
@@ -27,9 +35,8 @@ async fn it_gets_its_default_scope_and_never_more_than_its_own() {
     }
 }
 
-#[tokio::test]
-async fn one_token_is_for_one_resource_that_the_client_has() {
-    let house = House::new().await;
+async fn one_token_is_for_one_resource_that_the_client_has(bed: Bed) {
+    let house = House::new(&bed).await;
     let ask = async |resources: &str| {
         let form = format!("grant_type=client_credentials&scope=read{resources}");
         house.token(basic("worker"), &form).await
@@ -44,27 +51,24 @@ async fn one_token_is_for_one_resource_that_the_client_has() {
     assert_eq!(cut["scope"], "");
 }
 
-#[tokio::test]
-async fn it_is_for_clients_that_have_a_secret_and_the_grant() {
-    let house = House::new().await;
+async fn it_is_for_clients_that_have_a_secret_and_the_grant(bed: Bed) {
+    let house = House::new(&bed).await;
     let form = "grant_type=client_credentials";
     assert_eq!(house.token(basic("web"), form).await.unwrap_err(), "400 unauthorized_client");
     let public = format!("{form}&client_id=spa");
     assert_eq!(house.token(NOBODY, &public).await.unwrap_err(), "400 unauthorized_client");
 }
 
-#[tokio::test]
-async fn an_opaque_token_is_known_once_it_is_handed_out() {
-    let house = House::new().await;
+async fn an_opaque_token_is_known_once_it_is_handed_out(bed: Bed) {
+    let house = House::new(&bed).await;
     let got = house.token(basic("opaque"), "grant_type=client_credentials").await.unwrap();
     assert!(got["access_token"].as_str().unwrap().starts_with("pmp_at_"));
     assert_eq!(got["scope"], "read");
     assert!(house.is_active(basic("opaque"), &got["access_token"]).await);
 }
 
-#[tokio::test]
-async fn a_grant_type_that_the_tenant_does_not_have_is_not_supported() {
-    let house = House::new().await;
+async fn a_grant_type_that_the_tenant_does_not_have_is_not_supported(bed: Bed) {
+    let house = House::new(&bed).await;
     for grant in ["password", "urn:ietf:params:oauth:grant-type:device_code", "implicit"] {
         let form = format!("grant_type={grant}&client_id=web");
         let refused = house.token(basic("web"), &form).await.unwrap_err();

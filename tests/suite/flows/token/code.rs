@@ -4,10 +4,29 @@ use pmp_auth::oauth::Cause;
 use serde_json::json;
 
 use super::house::{API, Asked, CALLBACK, FILES, House, NOBODY, VERIFIER, Who, basic, claims};
+use crate::support::engines::Bed;
 
-#[tokio::test]
-async fn a_confidential_client_gets_an_access_token_an_id_token_and_no_refresh_token() {
-    let house = House::new().await;
+on_every_engine! {
+    a_confidential_client_gets_an_access_token_an_id_token_and_no_refresh_token
+    offline_access_or_a_client_that_always_refreshes_gets_a_refresh_token
+    a_code_presented_by_another_client_is_denied_and_stays_live
+    a_second_valid_use_revokes_what_the_first_one_got
+    a_replay_that_is_not_valid_revokes_nothing
+    a_code_lives_as_long_as_it_says_and_its_expiry_revokes_nothing
+    the_redirect_uri_is_repeated_if_it_was_sent_and_only_then
+    a_challenge_needs_its_verifier_and_a_verifier_its_challenge
+    the_sixth_wrong_verifier_of_the_right_confidential_client_kills_the_code
+    guesses_for_a_public_client_slow_the_guesser_down_and_leave_the_code_alone
+    a_code_that_was_changed_in_any_way_is_unknown
+    a_resource_must_be_granted_and_a_refusal_does_not_spend_the_code
+    a_scope_in_the_token_request_adds_nothing
+    what_ended_between_authorize_and_token_stays_ended
+    a_lost_answer_is_given_again_where_the_tenant_allows_it
+    one_of_many_redeemers_wins_and_the_others_end_it
+}
+
+async fn a_confidential_client_gets_an_access_token_an_id_token_and_no_refresh_token(bed: Bed) {
+    let house = House::new(&bed).await;
     let code = house.code(&Asked::by("web")).await;
     let got = house.token(basic("web"), &House::redeem_form(&code)).await.unwrap();
     assert_eq!(got["token_type"], "Bearer");
@@ -29,9 +48,8 @@ async fn a_confidential_client_gets_an_access_token_an_id_token_and_no_refresh_t
     assert!(id["at_hash"].is_string() && id["auth_time"].is_i64());
 }
 
-#[tokio::test]
-async fn offline_access_or_a_client_that_always_refreshes_gets_a_refresh_token() {
-    let house = House::new().await;
+async fn offline_access_or_a_client_that_always_refreshes_gets_a_refresh_token(bed: Bed) {
+    let house = House::new(&bed).await;
     for asked in [Asked::offline("spa"), Asked::by("app")] {
         let code = house.code(&asked).await;
         let form = format!("{}&client_id={}", House::redeem_form(&code), asked.client);
@@ -41,9 +59,8 @@ async fn offline_access_or_a_client_that_always_refreshes_gets_a_refresh_token()
     }
 }
 
-#[tokio::test]
-async fn a_code_presented_by_another_client_is_denied_and_stays_live() {
-    let house = House::new().await;
+async fn a_code_presented_by_another_client_is_denied_and_stays_live(bed: Bed) {
+    let house = House::new(&bed).await;
     let code = house.code(&Asked::by("web")).await;
     let form = House::redeem_form(&code);
     let stranger = format!("{form}&client_id=spa");
@@ -51,9 +68,8 @@ async fn a_code_presented_by_another_client_is_denied_and_stays_live() {
     assert!(house.token(basic("web"), &form).await.is_ok());
 }
 
-#[tokio::test]
-async fn a_second_valid_use_revokes_what_the_first_one_got() {
-    let house = House::new().await;
+async fn a_second_valid_use_revokes_what_the_first_one_got(bed: Bed) {
+    let house = House::new(&bed).await;
     let code = house.code(&Asked::offline("web")).await;
     let form = House::redeem_form(&code);
     let got = house.token(basic("web"), &form).await.unwrap();
@@ -68,9 +84,8 @@ async fn a_second_valid_use_revokes_what_the_first_one_got() {
     assert!(matches!(error.cause(), Cause::CodeReplayed { .. }), "{error}");
 }
 
-#[tokio::test]
-async fn a_replay_that_is_not_valid_revokes_nothing() {
-    let house = House::new().await;
+async fn a_replay_that_is_not_valid_revokes_nothing(bed: Bed) {
+    let house = House::new(&bed).await;
     let code = house.code(&Asked::by("web")).await;
     let form = House::redeem_form(&code);
     let got = house.token(basic("web"), &form).await.unwrap();
@@ -83,9 +98,8 @@ async fn a_replay_that_is_not_valid_revokes_nothing() {
     assert!(house.is_active(basic("web"), &got["access_token"]).await);
 }
 
-#[tokio::test]
-async fn a_code_lives_as_long_as_it_says_and_its_expiry_revokes_nothing() {
-    let house = House::new().await;
+async fn a_code_lives_as_long_as_it_says_and_its_expiry_revokes_nothing(bed: Bed) {
+    let house = House::new(&bed).await;
     let (early, late) = (house.code(&Asked::by("web")).await, house.code(&Asked::by("web")).await);
     house.advance(Duration::from_secs(59)).await;
     assert!(house.token(basic("web"), &House::redeem_form(&early)).await.is_ok());
@@ -94,9 +108,8 @@ async fn a_code_lives_as_long_as_it_says_and_its_expiry_revokes_nothing() {
     assert!(matches!(error.cause(), Cause::CodeExpired), "{error}");
 }
 
-#[tokio::test]
-async fn the_redirect_uri_is_repeated_if_it_was_sent_and_only_then() {
-    let house = House::new().await;
+async fn the_redirect_uri_is_repeated_if_it_was_sent_and_only_then(bed: Bed) {
+    let house = House::new(&bed).await;
     let bare = format!("grant_type=authorization_code&code_verifier={VERIFIER}&code=");
     let sent = house.code(&Asked::by("web")).await;
     let other = format!("{bare}{sent}&redirect_uri=https://app.test/other");
@@ -110,9 +123,8 @@ async fn the_redirect_uri_is_repeated_if_it_was_sent_and_only_then() {
     assert!(house.token(basic("web"), &form).await.is_ok());
 }
 
-#[tokio::test]
-async fn a_challenge_needs_its_verifier_and_a_verifier_its_challenge() {
-    let house = House::new().await;
+async fn a_challenge_needs_its_verifier_and_a_verifier_its_challenge(bed: Bed) {
+    let house = House::new(&bed).await;
     let challenged = house.code(&Asked::by("web")).await;
     let bare =
         |code: &str| format!("grant_type=authorization_code&redirect_uri={CALLBACK}&code={code}");
@@ -128,9 +140,8 @@ async fn a_challenge_needs_its_verifier_and_a_verifier_its_challenge() {
     assert!(house.token(basic("web"), &bare(&plain)).await.is_ok());
 }
 
-#[tokio::test]
-async fn the_sixth_wrong_verifier_of_the_right_confidential_client_kills_the_code() {
-    let house = House::new().await;
+async fn the_sixth_wrong_verifier_of_the_right_confidential_client_kills_the_code(bed: Bed) {
+    let house = House::new(&bed).await;
     for (wrong, survives) in [(4, true), (6, false)] {
         let code = house.code(&Asked::by("web")).await;
         let form = House::redeem_form(&code);
@@ -142,9 +153,8 @@ async fn the_sixth_wrong_verifier_of_the_right_confidential_client_kills_the_cod
     }
 }
 
-#[tokio::test]
-async fn guesses_for_a_public_client_slow_the_guesser_down_and_leave_the_code_alone() {
-    let house = House::new().await;
+async fn guesses_for_a_public_client_slow_the_guesser_down_and_leave_the_code_alone(bed: Bed) {
+    let house = House::new(&bed).await;
     let code = house.code(&Asked::by("spa")).await;
     let form = format!("{}&client_id=spa", House::redeem_form(&code));
     let wrong = form.replace("dBj", "dBk");
@@ -158,9 +168,8 @@ async fn guesses_for_a_public_client_slow_the_guesser_down_and_leave_the_code_al
     assert!(house.token(elsewhere, &form).await.is_ok());
 }
 
-#[tokio::test]
-async fn a_code_that_was_changed_in_any_way_is_unknown() {
-    let house = House::new().await;
+async fn a_code_that_was_changed_in_any_way_is_unknown(bed: Bed) {
+    let house = House::new(&bed).await;
     let code = house.code(&Asked::by("web")).await;
     let form = House::redeem_form(&code);
     let flipped = format!("{}x", &code[..code.len() - 1]);
@@ -174,9 +183,8 @@ async fn a_code_that_was_changed_in_any_way_is_unknown() {
     assert!(house.token(basic("web"), &form).await.is_ok());
 }
 
-#[tokio::test]
-async fn a_resource_must_be_granted_and_a_refusal_does_not_spend_the_code() {
-    let house = House::new().await;
+async fn a_resource_must_be_granted_and_a_refusal_does_not_spend_the_code(bed: Bed) {
+    let house = House::new(&bed).await;
     let both = Asked { scope: "openid read files", resources: &[API, FILES], ..Asked::by("web") };
     let code = house.code(&both).await;
     let form = House::redeem_form(&code);
@@ -188,19 +196,17 @@ async fn a_resource_must_be_granted_and_a_refusal_does_not_spend_the_code() {
     assert_eq!(claims(&got["access_token"])["aud"], FILES);
 }
 
-#[tokio::test]
-async fn a_scope_in_the_token_request_adds_nothing() {
-    let house = House::new().await;
+async fn a_scope_in_the_token_request_adds_nothing(bed: Bed) {
+    let house = House::new(&bed).await;
     let code = house.code(&Asked::by("web")).await;
     let form = format!("{}&scope=openid+write+admin", House::redeem_form(&code));
     assert_eq!(house.token(basic("web"), &form).await.unwrap()["scope"], "openid read");
 }
 
-#[tokio::test]
-async fn what_ended_between_authorize_and_token_stays_ended() {
+async fn what_ended_between_authorize_and_token_stays_ended(bed: Bed) {
     use pmp_auth::model::ClientId;
     use pmp_auth::storage::{EndReason, EndSession, SetClientState};
-    let house = House::new().await;
+    let house = House::new(&bed).await;
     let code = house.code(&Asked::by("web")).await;
     let ended = house
         .change(async |tenant, change| {
@@ -220,9 +226,8 @@ async fn what_ended_between_authorize_and_token_stays_ended() {
     assert_eq!(house.token(basic("web"), &form).await.unwrap_err(), "401 invalid_client");
 }
 
-#[tokio::test]
-async fn a_lost_answer_is_given_again_where_the_tenant_allows_it() {
-    let house = House::with("code_retry: 2s").await;
+async fn a_lost_answer_is_given_again_where_the_tenant_allows_it(bed: Bed) {
+    let house = House::with(&bed, "code_retry: 2s").await;
     let code = house.code(&Asked::offline("web")).await;
     let form = House::redeem_form(&code);
     let first = house.token(basic("web"), &form).await.unwrap();
@@ -235,9 +240,8 @@ async fn a_lost_answer_is_given_again_where_the_tenant_allows_it() {
     assert!(!house.is_active(basic("web"), &first["access_token"]).await);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn one_of_many_redeemers_wins_and_the_others_end_it() {
-    let house = std::sync::Arc::new(House::new().await);
+async fn one_of_many_redeemers_wins_and_the_others_end_it(bed: Bed) {
+    let house = std::sync::Arc::new(House::new(&bed).await);
     let form = House::redeem_form(&house.code(&Asked::offline("web")).await);
     let tries = (0..50).map(|_| {
         let (house, form) = (std::sync::Arc::clone(&house), form.clone());

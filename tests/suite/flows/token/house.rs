@@ -1,13 +1,11 @@
-//! A tenant with clients of every kind on the memory engine, and the token side of the server.
+//! A tenant with clients of every kind, and the token side of the server.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pmp_auth::audit::Recorder;
-use pmp_auth::base::{
-    Clock, CredentialKind, Digest, Entropy, ManualClock, SystemEntropy, Timestamp, base64,
-};
+use pmp_auth::base::{Clock, CredentialKind, Digest, Entropy, ManualClock, SystemEntropy, base64};
 use pmp_auth::config::settings::RingKey;
 use pmp_auth::config::{self, Environment};
 use pmp_auth::keys::Ring;
@@ -18,12 +16,14 @@ use pmp_auth::model::{Audit, ClientId, Scope, SessionId, User, UserId};
 use pmp_auth::oauth::{Call, Params, Presented, Services, TokenError, introspect, revoke, token};
 use pmp_auth::oidc::userinfo;
 use pmp_auth::revocation::View;
-use pmp_auth::storage::memory::Memory;
 use pmp_auth::storage::{
-    Change, CreateSession, CreateUser, IssueCode, NewCode, NewGrant, NewSession, NewUser, Storage,
+    Change, CreateSession, CreateUser, Engine, IssueCode, NewCode, NewGrant, NewSession, NewUser,
+    Storage,
 };
 use pmp_auth::tenant::{Registry, Tenant};
 use serde_json::Value;
+
+use crate::support::engines::{Bed, OPENED_AT};
 
 /// RFC 7636, appendix B.
 pub(super) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -119,20 +119,20 @@ pub(super) fn basic(client: &str) -> Who<'_> {
 pub(super) type Refused = String;
 
 impl House {
-    pub(super) async fn new() -> Self {
-        Self::with("").await
+    /// On the store of `bed`.
+    pub(super) async fn new(bed: &Bed) -> Self {
+        Self::with(bed, "").await
     }
 
     /// With more settings of the tenant.
-    pub(super) async fn with(extra: &str) -> Self {
-        Self::edited(|text| text.replace("EXTRA", extra)).await
+    pub(super) async fn with(bed: &Bed, extra: &str) -> Self {
+        let clock = ManualClock::at(OPENED_AT);
+        Self::on(Arc::clone(&bed.store), clock, |text| text.replace("EXTRA", extra)).await
     }
 
-    /// With the configuration changed.
-    pub(super) async fn edited(edit: impl FnOnce(String) -> String) -> Self {
-        let clock = ManualClock::at(Timestamp::from_seconds(1_800_000_000));
-        let store: Arc<dyn Storage> = Arc::new(Memory::new("epoch", clock.now()));
-        Self::on(store, clock, edit).await
+    /// Where storage is not the subject.
+    pub(super) async fn in_memory() -> Self {
+        Self::new(&Bed::new(Engine::Memory).await).await
     }
 
     /// On a store that may have seen another house before.

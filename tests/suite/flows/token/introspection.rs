@@ -5,15 +5,25 @@ use pmp_auth::model::{Audit, ClientId, Revocation, RevocationKey};
 use serde_json::{Value, json};
 
 use super::house::{API, Asked, FILES, House, NOBODY, Who, basic};
+use crate::support::engines::Bed;
+
+on_every_engine! {
+    the_resource_it_is_for_and_its_own_client_learn_of_a_token_and_nobody_else
+    the_caller_proves_itself_by_a_secret
+    what_is_no_live_token_of_ours_is_inactive
+    a_refresh_token_is_its_own_clients_business
+    a_client_that_was_disabled_takes_its_tokens_along
+    of_two_not_befores_the_later_one_counts
+    a_view_that_is_too_old_does_not_guess
+}
 
 async fn for_api(house: &House, client: &str) -> Value {
     let form = format!("grant_type=client_credentials&scope=read&resource={API}");
     house.token(basic(client), &form).await.unwrap()["access_token"].clone()
 }
 
-#[tokio::test]
-async fn the_resource_it_is_for_and_its_own_client_learn_of_a_token_and_nobody_else() {
-    let house = House::new().await;
+async fn the_resource_it_is_for_and_its_own_client_learn_of_a_token_and_nobody_else(bed: Bed) {
+    let house = House::new(&bed).await;
     let token = for_api(&house, "worker").await;
     let shown = house.introspect(basic("api"), token.as_str().unwrap()).await.unwrap();
     assert_eq!(shown["active"], true);
@@ -29,9 +39,8 @@ async fn the_resource_it_is_for_and_its_own_client_learn_of_a_token_and_nobody_e
     assert!(!house.is_active(basic("api"), &files["access_token"]).await);
 }
 
-#[tokio::test]
-async fn the_caller_proves_itself_by_a_secret() {
-    let house = House::new().await;
+async fn the_caller_proves_itself_by_a_secret(bed: Bed) {
+    let house = House::new(&bed).await;
     let token = for_api(&house, "worker").await;
     let token = token.as_str().unwrap();
     assert_eq!(house.introspect(NOBODY, token).await.unwrap_err(), "401 invalid_client");
@@ -39,9 +48,8 @@ async fn the_caller_proves_itself_by_a_secret() {
     assert_eq!(house.introspect(wrong, token).await.unwrap_err(), "401 invalid_client");
 }
 
-#[tokio::test]
-async fn what_is_no_live_token_of_ours_is_inactive() {
-    let house = House::new().await;
+async fn what_is_no_live_token_of_ours_is_inactive(bed: Bed) {
+    let house = House::new(&bed).await;
     let token = for_api(&house, "worker").await;
     let other = token.as_str().unwrap();
     let (head, signature) = other.rsplit_once('.').unwrap();
@@ -54,9 +62,8 @@ async fn what_is_no_live_token_of_ours_is_inactive() {
     assert!(!house.is_active(basic("api"), &token).await);
 }
 
-#[tokio::test]
-async fn a_refresh_token_is_its_own_clients_business() {
-    let house = House::new().await;
+async fn a_refresh_token_is_its_own_clients_business(bed: Bed) {
+    let house = House::new(&bed).await;
     let code = house.code(&Asked::offline("web")).await;
     let tokens = house.token(basic("web"), &House::redeem_form(&code)).await.unwrap();
     let refresh = tokens["refresh_token"].as_str().unwrap();
@@ -69,9 +76,8 @@ async fn a_refresh_token_is_its_own_clients_business() {
     }
 }
 
-#[tokio::test]
-async fn a_client_that_was_disabled_takes_its_tokens_along() {
-    let house = House::new().await;
+async fn a_client_that_was_disabled_takes_its_tokens_along(bed: Bed) {
+    let house = House::new(&bed).await;
     let token = for_api(&house, "worker").await;
     assert!(house.is_active(basic("api"), &token).await);
     let _ = house
@@ -93,9 +99,8 @@ async fn a_client_that_was_disabled_takes_its_tokens_along() {
     assert!(house.is_active(basic("api"), &new).await);
 }
 
-#[tokio::test]
-async fn of_two_not_befores_the_later_one_counts() {
-    let house = House::new().await;
+async fn of_two_not_befores_the_later_one_counts(bed: Bed) {
+    let house = House::new(&bed).await;
     house.advance(Duration::from_secs(100)).await;
     let token = for_api(&house, "worker").await;
     let now = house.clock.now();
@@ -116,9 +121,8 @@ async fn of_two_not_befores_the_later_one_counts() {
     assert!(!house.is_active(basic("api"), &token).await);
 }
 
-#[tokio::test]
-async fn a_view_that_is_too_old_does_not_guess() {
-    let house = House::new().await;
+async fn a_view_that_is_too_old_does_not_guess(bed: Bed) {
+    let house = House::new(&bed).await;
     let token = for_api(&house, "worker").await;
     // The view is not synced here; the store is asked instead, and it answers.
     house.clock.advance(Duration::from_mins(1));

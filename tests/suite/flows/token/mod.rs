@@ -7,4 +7,5 @@ mod house;
 mod introspection;
 mod refresh;
 mod revocation;
+mod round_trips;
 mod userinfo;

@@ -7,6 +7,27 @@ use pmp_auth::storage::{ChangeUser, SetClientState};
 use serde_json::Value;
 
 use super::house::{API, Asked, FILES, House, NOBODY, Who, basic, claims};
+use crate::support::engines::Bed;
+
+on_every_engine! {
+    a_refresh_rotates_and_says_the_same_of_the_user
+    a_lost_answer_is_repeated_within_the_short_window
+    after_that_a_well_kept_token_is_replaced_and_a_browsers_is_reuse
+    a_token_that_was_seen_in_use_did_arrive_and_is_not_replaced
+    a_spent_token_ends_the_family_and_no_other
+    a_stranger_changes_nothing
+    forgeries_have_no_effect_and_are_limited
+    a_key_that_storage_knows_and_this_node_lacks_is_our_fault
+    a_narrower_scope_is_for_this_once
+    what_does_not_fit_spends_nothing_but_a_spent_token_counts_regardless
+    each_refresh_may_be_for_another_of_the_granted_resources
+    a_token_unused_too_long_or_too_old_is_dead
+    it_ends_with_the_user_the_client_or_the_right_to_refresh
+    what_the_client_may_no_longer_have_is_gone_at_the_next_refresh
+    the_thief_who_keeps_step_is_found_at_the_third
+    all_of_many_tabs_get_the_same_successor
+    without_windows_the_second_use_is_reuse
+}
 
 async fn first(house: &House, asked: &Asked<'_>, who: Who<'_>) -> Value {
     let code = house.code(asked).await;
@@ -28,9 +49,8 @@ async fn use_up(house: &House, who: Who<'_>, tokens: &Value) -> Result<Value, St
 
 const AN_HOUR: Duration = Duration::from_hours(1);
 
-#[tokio::test]
-async fn a_refresh_rotates_and_says_the_same_of_the_user() {
-    let house = House::new().await;
+async fn a_refresh_rotates_and_says_the_same_of_the_user(bed: Bed) {
+    let house = House::new(&bed).await;
     let one = web(&house).await;
     house.advance(Duration::from_secs(30)).await;
     let two = use_up(&house, basic("web"), &one).await.unwrap();
@@ -45,9 +65,8 @@ async fn a_refresh_rotates_and_says_the_same_of_the_user() {
     assert!(!house.is_active(basic("web"), &one["refresh_token"]).await);
 }
 
-#[tokio::test]
-async fn a_lost_answer_is_repeated_within_the_short_window() {
-    let house = House::new().await;
+async fn a_lost_answer_is_repeated_within_the_short_window(bed: Bed) {
+    let house = House::new(&bed).await;
     let one = web(&house).await;
     let two = use_up(&house, basic("web"), &one).await.unwrap();
     house.advance(Duration::from_secs(9)).await;
@@ -56,9 +75,8 @@ async fn a_lost_answer_is_repeated_within_the_short_window() {
     assert_ne!(again["access_token"], two["access_token"]);
 }
 
-#[tokio::test]
-async fn after_that_a_well_kept_token_is_replaced_and_a_browsers_is_reuse() {
-    let house = House::new().await;
+async fn after_that_a_well_kept_token_is_replaced_and_a_browsers_is_reuse(bed: Bed) {
+    let house = House::new(&bed).await;
     let one = web(&house).await;
     let two = use_up(&house, basic("web"), &one).await.unwrap();
     house.advance(Duration::from_mins(1)).await;
@@ -78,9 +96,8 @@ async fn after_that_a_well_kept_token_is_replaced_and_a_browsers_is_reuse() {
     assert!(matches!(error.cause(), Cause::RefreshReused { .. }), "{error}");
 }
 
-#[tokio::test]
-async fn a_token_that_was_seen_in_use_did_arrive_and_is_not_replaced() {
-    let house = House::new().await;
+async fn a_token_that_was_seen_in_use_did_arrive_and_is_not_replaced(bed: Bed) {
+    let house = House::new(&bed).await;
     let one = web(&house).await;
     let two = use_up(&house, basic("web"), &one).await.unwrap();
     assert!(house.is_active(basic("web"), &two["access_token"]).await);
@@ -89,9 +106,8 @@ async fn a_token_that_was_seen_in_use_did_arrive_and_is_not_replaced() {
     assert_eq!(use_up(&house, basic("web"), &one).await.unwrap_err(), "400 invalid_grant");
 }
 
-#[tokio::test]
-async fn a_spent_token_ends_the_family_and_no_other() {
-    let house = House::new().await;
+async fn a_spent_token_ends_the_family_and_no_other(bed: Bed) {
+    let house = House::new(&bed).await;
     let (one, other) = (web(&house).await, web(&house).await);
     let two = use_up(&house, basic("web"), &one).await.unwrap();
     let three = use_up(&house, basic("web"), &two).await.unwrap();
@@ -103,9 +119,8 @@ async fn a_spent_token_ends_the_family_and_no_other() {
     assert!(use_up(&house, basic("web"), &other).await.is_ok());
 }
 
-#[tokio::test]
-async fn a_stranger_changes_nothing() {
-    let house = House::new().await;
+async fn a_stranger_changes_nothing(bed: Bed) {
+    let house = House::new(&bed).await;
     let one = web(&house).await;
     let two = use_up(&house, basic("web"), &one).await.unwrap();
     let three = use_up(&house, basic("web"), &two).await.unwrap();
@@ -119,9 +134,8 @@ async fn a_stranger_changes_nothing() {
     assert!(use_up(&house, basic("web"), &three).await.is_ok());
 }
 
-#[tokio::test]
-async fn forgeries_have_no_effect_and_are_limited() {
-    let house = House::new().await;
+async fn forgeries_have_no_effect_and_are_limited(bed: Bed) {
+    let house = House::new(&bed).await;
     let one = web(&house).await;
     let presented =
         pmp_auth::token::refresh::parse(one["refresh_token"].as_str().unwrap()).unwrap();
@@ -141,9 +155,8 @@ async fn forgeries_have_no_effect_and_are_limited() {
     assert!(use_up(&house, basic("web"), &one).await.is_ok());
 }
 
-#[tokio::test]
-async fn a_key_that_storage_knows_and_this_node_lacks_is_our_fault() {
-    let house = House::new().await;
+async fn a_key_that_storage_knows_and_this_node_lacks_is_our_fault(bed: Bed) {
+    let house = House::new(&bed).await;
     let one = web(&house).await;
     let presented =
         pmp_auth::token::refresh::parse(one["refresh_token"].as_str().unwrap()).unwrap();
@@ -159,9 +172,8 @@ async fn a_key_that_storage_knows_and_this_node_lacks_is_our_fault() {
     assert_eq!((unavailable.status(), unavailable.retry_after()), (503, Some(1)));
 }
 
-#[tokio::test]
-async fn a_narrower_scope_is_for_this_once() {
-    let house = House::new().await;
+async fn a_narrower_scope_is_for_this_once(bed: Bed) {
+    let house = House::new(&bed).await;
     let one = web(&house).await;
     let narrow = house.token(basic("web"), &format!("{}&scope=read", form(&one))).await.unwrap();
     assert_eq!(narrow["scope"], "read");
@@ -170,9 +182,8 @@ async fn a_narrower_scope_is_for_this_once() {
     assert_eq!(full["scope"], "openid read offline_access");
 }
 
-#[tokio::test]
-async fn what_does_not_fit_spends_nothing_but_a_spent_token_counts_regardless() {
-    let house = House::new().await;
+async fn what_does_not_fit_spends_nothing_but_a_spent_token_counts_regardless(bed: Bed) {
+    let house = House::new(&bed).await;
     let one = web(&house).await;
     let wide = format!("{}&scope=read+write", form(&one));
     let elsewhere = format!("{}&resource={API}", form(&one));
@@ -185,9 +196,8 @@ async fn what_does_not_fit_spends_nothing_but_a_spent_token_counts_regardless() 
     assert_eq!(use_up(&house, basic("web"), &three).await.unwrap_err(), "400 invalid_grant");
 }
 
-#[tokio::test]
-async fn each_refresh_may_be_for_another_of_the_granted_resources() {
-    let house = House::new().await;
+async fn each_refresh_may_be_for_another_of_the_granted_resources(bed: Bed) {
+    let house = House::new(&bed).await;
     let asked =
         Asked { scope: "read files offline_access", resources: &[API, FILES], ..Asked::by("web") };
     let code = house.code(&asked).await;
@@ -199,9 +209,8 @@ async fn each_refresh_may_be_for_another_of_the_granted_resources() {
     assert_eq!(two["scope"], "files offline_access");
 }
 
-#[tokio::test]
-async fn a_token_unused_too_long_or_too_old_is_dead() {
-    let house = House::new().await;
+async fn a_token_unused_too_long_or_too_old_is_dead(bed: Bed) {
+    let house = House::new(&bed).await;
     let idle = web(&house).await;
     house.advance(AN_HOUR * 24 * 30 + Duration::from_secs(1)).await;
     assert_eq!(use_up(&house, basic("web"), &idle).await.unwrap_err(), "400 invalid_grant");
@@ -215,9 +224,8 @@ async fn a_token_unused_too_long_or_too_old_is_dead() {
     assert_eq!(use_up(&house, basic("web"), &used).await.unwrap_err(), "400 invalid_grant");
 }
 
-#[tokio::test]
-async fn it_ends_with_the_user_the_client_or_the_right_to_refresh() {
-    let house = House::new().await;
+async fn it_ends_with_the_user_the_client_or_the_right_to_refresh(bed: Bed) {
+    let house = House::new(&bed).await;
     let tokens = web(&house).await;
     let disabled = house
         .change(async |tenant, change| {
@@ -241,9 +249,8 @@ async fn it_ends_with_the_user_the_client_or_the_right_to_refresh() {
     assert_eq!(house.token(NOBODY, &form).await.unwrap_err(), "400 invalid_grant");
 }
 
-#[tokio::test]
-async fn what_the_client_may_no_longer_have_is_gone_at_the_next_refresh() {
-    let house = House::new().await;
+async fn what_the_client_may_no_longer_have_is_gone_at_the_next_refresh(bed: Bed) {
+    let house = House::new(&bed).await;
     let tokens = web(&house).await;
     let shrunk = House::on(Arc::clone(&house.store), house.clock.clone(), |text| {
         text.replacen(
@@ -257,9 +264,8 @@ async fn what_the_client_may_no_longer_have_is_gone_at_the_next_refresh() {
     assert_eq!(got["scope"], "openid offline_access");
 }
 
-#[tokio::test]
-async fn the_thief_who_keeps_step_is_found_at_the_third() {
-    let house = House::new().await;
+async fn the_thief_who_keeps_step_is_found_at_the_third(bed: Bed) {
+    let house = House::new(&bed).await;
     let mut tokens = web(&house).await;
     let thief = Who { ip: "203.0.113.9", agent: "other", ..basic("web") };
     let mut refused = None;
@@ -278,9 +284,8 @@ async fn the_thief_who_keeps_step_is_found_at_the_third() {
     assert_eq!(refused, Some((4, "400 invalid_grant".to_owned())));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn all_of_many_tabs_get_the_same_successor() {
-    let house = Arc::new(House::new().await);
+async fn all_of_many_tabs_get_the_same_successor(bed: Bed) {
+    let house = Arc::new(House::new(&bed).await);
     let one = web(&house).await;
     let tries = (0..50).map(|_| {
         let (house, one) = (Arc::clone(&house), one.clone());
@@ -293,9 +298,8 @@ async fn all_of_many_tabs_get_the_same_successor() {
     assert_eq!(successors.len(), 1);
 }
 
-#[tokio::test]
-async fn without_windows_the_second_use_is_reuse() {
-    let house = House::with("lifetimes: {refresh_short_window: 0s}").await;
+async fn without_windows_the_second_use_is_reuse(bed: Bed) {
+    let house = House::with(&bed, "lifetimes: {refresh_short_window: 0s}").await;
     let one = web(&house).await;
     use_up(&house, basic("web"), &one).await.unwrap();
     assert_eq!(use_up(&house, basic("web"), &one).await.unwrap_err(), "400 invalid_grant");

@@ -1,4 +1,13 @@
 use super::house::{Asked, House, NOBODY, Who, basic};
+use crate::support::engines::Bed;
+
+on_every_engine! {
+    a_refresh_token_takes_its_access_tokens_along_and_may_be_revoked_twice
+    an_access_token_goes_alone_whatever_its_form_and_the_hint
+    a_stranger_revokes_nothing_and_learns_nothing
+    what_is_unknown_is_as_good_as_revoked
+    a_public_client_revokes_its_own_by_its_name
+}
 
 async fn tokens(house: &House, client: &str) -> serde_json::Value {
     let code = house.code(&Asked::offline(client)).await;
@@ -9,10 +18,9 @@ fn form(token: &serde_json::Value) -> String {
     format!("token={}", token.as_str().unwrap())
 }
 
-#[tokio::test]
-async fn a_refresh_token_takes_its_access_tokens_along_and_may_be_revoked_twice() {
+async fn a_refresh_token_takes_its_access_tokens_along_and_may_be_revoked_twice(bed: Bed) {
     for client in ["web", "opaque"] {
-        let house = House::new().await;
+        let house = House::new(&bed).await;
         let tokens = tokens(&house, client).await;
         for _ in 0..2 {
             house.revoke(basic(client), &form(&tokens["refresh_token"])).await.unwrap();
@@ -23,10 +31,9 @@ async fn a_refresh_token_takes_its_access_tokens_along_and_may_be_revoked_twice(
     }
 }
 
-#[tokio::test]
-async fn an_access_token_goes_alone_whatever_its_form_and_the_hint() {
+async fn an_access_token_goes_alone_whatever_its_form_and_the_hint(bed: Bed) {
     for client in ["web", "opaque"] {
-        let house = House::new().await;
+        let house = House::new(&bed).await;
         let tokens = tokens(&house, client).await;
         let hinted = format!("{}&token_type_hint=refresh_token", form(&tokens["access_token"]));
         for form in [&hinted, &form(&tokens["access_token"])] {
@@ -37,9 +44,8 @@ async fn an_access_token_goes_alone_whatever_its_form_and_the_hint() {
     }
 }
 
-#[tokio::test]
-async fn a_stranger_revokes_nothing_and_learns_nothing() {
-    let house = House::new().await;
+async fn a_stranger_revokes_nothing_and_learns_nothing(bed: Bed) {
+    let house = House::new(&bed).await;
     let tokens = tokens(&house, "web").await;
     for token in [&tokens["access_token"], &tokens["refresh_token"]] {
         assert_eq!(house.revoke(basic("opaque"), &form(token)).await, Ok(()));
@@ -53,9 +59,8 @@ async fn a_stranger_revokes_nothing_and_learns_nothing() {
     }
 }
 
-#[tokio::test]
-async fn what_is_unknown_is_as_good_as_revoked() {
-    let house = House::new().await;
+async fn what_is_unknown_is_as_good_as_revoked(bed: Bed) {
+    let house = House::new(&bed).await;
     for token in ["x", "a.b.c", "pmp_at_x", "pmp_rt_x", "pmp_rt_"] {
         let form = format!("token={token}&token_type_hint=saml");
         assert_eq!(house.revoke(basic("web"), &form).await, Ok(()), "{token}");
@@ -63,9 +68,8 @@ async fn what_is_unknown_is_as_good_as_revoked() {
     assert_eq!(house.revoke(basic("web"), "token=").await, Err("400 invalid_request".into()));
 }
 
-#[tokio::test]
-async fn a_public_client_revokes_its_own_by_its_name() {
-    let house = House::new().await;
+async fn a_public_client_revokes_its_own_by_its_name(bed: Bed) {
+    let house = House::new(&bed).await;
     let code = house.code(&Asked::offline("spa")).await;
     let redeem = format!("{}&client_id=spa", House::redeem_form(&code));
     let tokens = house.token(NOBODY, &redeem).await.unwrap();

@@ -2,15 +2,22 @@ use pmp_auth::storage::ChangeUser;
 use serde_json::{Value, json};
 
 use super::house::{Asked, House, basic, claims};
+use crate::support::engines::Bed;
+
+on_every_engine! {
+    it_shows_what_the_scope_gives_and_always_the_subject
+    it_needs_a_live_token_with_openid
+    a_disabled_user_is_not_shown
+    claims_asked_for_one_by_one_come_where_they_were_asked_for
+}
 
 async fn access(house: &House, scope: &str) -> Value {
     let code = house.code(&Asked { scope, ..Asked::by("web") }).await;
     house.token(basic("web"), &House::redeem_form(&code)).await.unwrap()["access_token"].clone()
 }
 
-#[tokio::test]
-async fn it_shows_what_the_scope_gives_and_always_the_subject() {
-    let house = House::new().await;
+async fn it_shows_what_the_scope_gives_and_always_the_subject(bed: Bed) {
+    let house = House::new(&bed).await;
     let bare = house.userinfo(&access(&house, "openid").await).await.unwrap();
     assert_eq!(bare, json!({"sub": house.ada.to_string()}));
     let more = house.userinfo(&access(&house, "openid email").await).await.unwrap();
@@ -21,9 +28,8 @@ async fn it_shows_what_the_scope_gives_and_always_the_subject() {
     assert_eq!(all["name"], "Ada");
 }
 
-#[tokio::test]
-async fn it_needs_a_live_token_with_openid() {
-    let house = House::new().await;
+async fn it_needs_a_live_token_with_openid(bed: Bed) {
+    let house = House::new(&bed).await;
     let without = access(&house, "email read").await;
     assert_eq!(house.userinfo(&without).await.unwrap_err(), "403 insufficient_scope");
     for bad in ["x", "a.b.c", "pmp_at_x"] {
@@ -34,9 +40,8 @@ async fn it_needs_a_live_token_with_openid() {
     assert_eq!(refused, "403 insufficient_scope");
 }
 
-#[tokio::test]
-async fn a_disabled_user_is_not_shown() {
-    let house = House::new().await;
+async fn a_disabled_user_is_not_shown(bed: Bed) {
+    let house = House::new(&bed).await;
     let token = access(&house, "openid").await;
     let ada = house.ada;
     let changed = house
@@ -46,9 +51,8 @@ async fn a_disabled_user_is_not_shown() {
     assert_eq!(house.userinfo(&token).await.unwrap_err(), "401 invalid_token");
 }
 
-#[tokio::test]
-async fn claims_asked_for_one_by_one_come_where_they_were_asked_for() {
-    let house = House::new().await;
+async fn claims_asked_for_one_by_one_come_where_they_were_asked_for(bed: Bed) {
+    let house = House::new(&bed).await;
     let wish = json!({"userinfo": {"email": null}, "id_token": {"name": {"essential": true}}});
     let asked = Asked { scope: "openid offline_access", claims: Some(wish), ..Asked::by("web") };
     let code = house.code(&asked).await;
