@@ -29,7 +29,8 @@ pub(in crate::http) async fn cors(
     }
     let origin = request.headers().get(ORIGIN).cloned();
     let (allowed, request) = match (&origin, sharing) {
-        (Some(_), Sharing::Everyone) => (Some(HeaderValue::from_static("*")), request),
+        // Whether or not an origin is named: caches keep these answers for other callers.
+        (_, Sharing::Everyone) => (Some(HeaderValue::from_static("*")), request),
         (Some(origin), Sharing::Registered) => {
             let (mut parts, body) = request.into_parts();
             let tenant = extract::Request::from_request_parts(&mut parts, &edge).await;

@@ -44,7 +44,7 @@ tenants:
       - {name: "orders:read", description: See your orders}
       - {name: "orders:write", description: Change your orders}
     resources: ["https://api.acme.example", "https://files.acme.example"]
-    default_audience: https://api.acme.example
+    default_resource: https://api.acme.example
     clients:
       - &web
         client_id: web
