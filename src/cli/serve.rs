@@ -120,6 +120,15 @@ fn welcome(app: &App) -> String {
             }
         }
     }
+    for made in &app.first_start.passwords {
+        let _ = write!(
+            text,
+            "\n  A user of `{}`, gone when the server stops:\n    {} with the password {}\n",
+            made.tenant,
+            made.login,
+            made.password.reveal(),
+        );
+    }
     if let Some(curl) = curl(app) {
         let _ = write!(text, "\n  A token, by client_credentials:\n    {curl}\n");
     }

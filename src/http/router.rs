@@ -35,10 +35,16 @@ fn fixed() -> Router<Edge> {
         .route("/.well-known/openid-configuration/t/{slug}", get(oidc::discovery::get))
         .route("/.well-known/oauth-authorization-server/t/{slug}", get(oidc::discovery::get))
         .route("/assets/{name}", get(pages::brand::stylesheet))
+        .merge(demo::routes())
+        .merge(probes())
+}
+
+/// What keeps an eye on the process; on each listener.
+fn probes() -> Router<Edge> {
+    Router::new()
         .route("/livez", get(ops::livez))
         .route("/startupz", get(ops::startupz))
         .route("/readyz", get(ops::readyz))
-        .merge(demo::routes())
 }
 
 /// What operators look at; on a listener of its own where there is one.
@@ -58,7 +64,7 @@ pub fn public(edge: Edge) -> Router {
 
 /// The operators' listener.
 pub fn operators(edge: Edge) -> Router {
-    finish(admin().merge(fixed()), edge)
+    finish(admin().merge(probes()), edge)
 }
 
 /// What every request goes through; the last is the outermost.
@@ -86,7 +92,12 @@ async fn not_so() -> Response {
 /// what GET runs, and issue, spend or end something unseen.
 pub(super) fn is_harmless(route: &str) -> bool {
     sharing(route) == Sharing::Everyone
-        || matches!(route, "/livez" | "/readyz" | "/startupz" | "/metrics")
+        || route.ends_with("/brand.css")
+        || route.ends_with("/logo")
+        || matches!(
+            route,
+            "/assets/{name}" | "/livez" | "/readyz" | "/startupz" | "/metrics" | "/demo"
+        )
 }
 
 /// Whose scripts may read an answer.

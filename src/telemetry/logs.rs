@@ -35,4 +35,14 @@ pub fn start(filter: Option<&str>, format: LogFormat) {
             .with(line.json().flatten_event(true).with_current_span(false).with_span_list(false))
             .try_init(),
     };
+    log_panics();
+}
+
+/// A panic is a fault of ours: its place is worth a line like any other, its words are not, since
+/// nobody checked what is in them.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "panicked; this is a fault in pmp-auth");
+    }));
 }

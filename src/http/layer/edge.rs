@@ -5,15 +5,16 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::HeaderValue;
-use axum::http::{Method, StatusCode};
+use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::{Instrument as _, error, info, info_span};
+use tracing::{Instrument as _, info, info_span};
 
 use super::{Context, headers};
 use crate::base::base64url;
 use crate::http::extract::{RequestId, client_address};
-use crate::http::{Edge, reply};
+use crate::http::reply::{self, Problem, Why};
+use crate::http::{Edge, pages};
 
 /// The peer of a connection; an extension of each of its requests.
 #[derive(Debug, Clone, Copy)]
@@ -35,9 +36,14 @@ pub(in crate::http) async fn edge(
     let method = known_method(request.method());
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().into());
     let tenant = slug(&request).unwrap_or_default();
+    let wants_page = pages::problem::wants_page(request.headers());
     request.extensions_mut().insert(context);
     let span = info_span!("request", request_id = %id);
     let mut response = next.run(request).instrument(span).await;
+    if wants_page && response.extensions().get::<Problem>().is_some() {
+        response = as_page(&edge, response, &id);
+    }
+    let cause = response.extensions_mut().remove::<Why>().map(|why| why.0);
     finish(&edge, &mut response, &id);
     let route: Arc<str> = route.unwrap_or_else(|| NO_ROUTE.clone());
     let (status, took) = (response.status().as_u16(), began.elapsed());
@@ -50,6 +56,7 @@ pub(in crate::http) async fn edge(
         duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         request_id = %id,
         peer = %peer,
+        cause,
         "answered",
     );
     response
@@ -102,8 +109,20 @@ fn finish(edge: &Edge, response: &mut Response, id: &str) {
     }
 }
 
-/// A handler panicked: a fault of ours, and the reason is in the log alone.
+/// The same refusal as a page, with what its headers said.
+fn as_page(edge: &Edge, response: Response, id: &str) -> Response {
+    let Some(mut page) = pages::problem::page(edge, response.status(), id) else {
+        return response;
+    };
+    for name in [header::RETRY_AFTER, header::CONNECTION, header::ALLOW] {
+        if let Some(value) = response.headers().get(&name) {
+            page.headers_mut().insert(name, value.clone());
+        }
+    }
+    page
+}
+
+/// A handler panicked: a fault of ours, and the log alone has the place.
 pub(in crate::http) fn panicked(_: Box<dyn Any + Send>) -> Response {
-    error!("a handler panicked");
     reply::problem(StatusCode::INTERNAL_SERVER_ERROR)
 }

@@ -9,6 +9,7 @@ pub(in crate::http) mod brand;
 pub(in crate::http) mod consent;
 pub(in crate::http) mod login;
 pub(in crate::http) mod logout;
+pub(in crate::http) mod problem;
 mod refused;
 mod show;
 pub mod template;

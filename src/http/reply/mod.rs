@@ -8,6 +8,6 @@ mod token_error;
 
 pub use json::{json, json_text, no_store, published};
 pub use page::{PAGE_CSP, page};
-pub use problem::{Problem, problem, unavailable};
+pub use problem::{Problem, Why, problem, unavailable};
 pub use redirect::see_other;
 pub use token_error::token_error;

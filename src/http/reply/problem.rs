@@ -15,6 +15,10 @@ pub struct Problem {
     pub description: &'static str,
 }
 
+/// The private half of a refusal: on its way to the request's line in the log, not to the caller.
+#[derive(Debug, Clone)]
+pub struct Why(pub String);
+
 /// A refusal that needs no more words than its status has.
 pub fn problem(status: StatusCode) -> Response {
     let problem = Problem::of(status);
@@ -32,8 +36,9 @@ pub fn problem(status: StatusCode) -> Response {
 
 /// The store could not answer: 503, never a protocol error.
 pub fn unavailable(error: &StoreError) -> Response {
-    tracing::warn!(%error, "the store could not answer");
-    problem(StatusCode::SERVICE_UNAVAILABLE)
+    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE);
+    response.extensions_mut().insert(Why(error.to_string()));
+    response
 }
 
 impl Problem {

@@ -2,7 +2,7 @@
 
 use pmp_auth::storage::Engine;
 
-use crate::support::server::TestServer;
+use crate::support::server::{Answer, TENANTS, TestServer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_has_the_headers_that_none_goes_without() {
@@ -33,8 +33,7 @@ async fn the_world_over_https_is_told_to_stay_there() {
     let https = |settings: &mut pmp_auth::config::Settings| {
         settings.server.public_url = "https://id.example.com".parse().unwrap();
     };
-    let server =
-        TestServer::configured(Engine::Memory, super::super::support::server::TENANTS, https);
+    let server = TestServer::configured(Engine::Memory, TENANTS, https);
     let server = server.await;
     let answer = server.get(&format!("{}/livez", server.base)).await;
     assert_eq!(answer.header("strict-transport-security"), "max-age=63072000; includeSubDomains");
@@ -74,5 +73,30 @@ async fn only_registered_origins_read_answers_of_the_token_endpoint() {
         for other in ["http://localhost:5174", "null", "https://localhost:5173.evil.example"] {
             assert_eq!(ask(other, preflight).await, None, "{other}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_gets_a_page_and_a_program_json() {
+    let server = TestServer::start(Engine::Memory).await;
+    let url = format!("{}/no/such", server.base);
+    let program = server.get(&url).await;
+    assert_eq!((program.status, program.error().as_str()), (404, "not_found"));
+    let browser = server.http.get(&url).header("accept", "text/html,*/*;q=0.8").send().await;
+    let page = Answer::of(browser.unwrap()).await;
+    assert_eq!(page.status, 404);
+    assert!(page.header("content-type").starts_with("text/html"));
+    assert!(page.body.contains(page.header("x-request-id")), "{}", page.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn published_documents_are_for_everyone_and_may_be_kept() {
+    let server = TestServer::start(Engine::Memory).await;
+    for path in ["/jwks.json", "/.well-known/openid-configuration"] {
+        let answer = server.get(&server.url("acme", path)).await;
+        assert_eq!(answer.status, 200, "{path}");
+        assert_eq!(answer.header("access-control-allow-origin"), "*");
+        assert_eq!(answer.header("access-control-allow-credentials"), "");
+        assert!(answer.header("cache-control").starts_with("public, max-age="), "{path}");
     }
 }
