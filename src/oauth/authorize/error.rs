@@ -74,8 +74,6 @@ pub enum Cause {
     ScopeMalformed,
     /// A scope that does not exist or is not this client's.
     ScopeNotAllowed,
-    /// No scope was asked for, and the client has no default.
-    ScopeMissing,
     /// A resource that does not exist or is not this client's.
     Target,
     /// `prompt` has an unknown value, or `none` with others.
@@ -119,9 +117,7 @@ impl Cause {
             | Self::Claims => ErrorCode::InvalidRequest,
             Self::GrantNotAllowed => ErrorCode::UnauthorizedClient,
             Self::ResponseType => ErrorCode::UnsupportedResponseType,
-            Self::ScopeMalformed | Self::ScopeNotAllowed | Self::ScopeMissing => {
-                ErrorCode::InvalidScope
-            }
+            Self::ScopeMalformed | Self::ScopeNotAllowed => ErrorCode::InvalidScope,
             Self::Target => ErrorCode::InvalidTarget,
             Self::RequestObject => ErrorCode::RequestNotSupported,
             Self::RequestUri => ErrorCode::RequestUriNotSupported,
@@ -166,7 +162,6 @@ impl Cause {
             Self::ScopeNotAllowed => {
                 "a scope is unknown or not assigned to this client; ask for less, or add it to the client's scopes"
             }
-            Self::ScopeMissing => "scope is missing, and this client has no default scope",
             Self::Target => {
                 "resource is not an absolute URI without fragment that this client may ask for"
             }

@@ -366,7 +366,6 @@ impl Asking<'_> {
     fn scope(&self) -> Result<Scope, Cause> {
         let client = self.client().map_err(|_| Cause::Engine)?;
         let scope = match self.get("scope") {
-            None if client.default_scopes.is_empty() => return Err(Cause::ScopeMissing),
             None => client.default_scopes.clone(),
             Some(text) => Scope::parse(text).map_err(|_| Cause::ScopeMalformed)?,
         };

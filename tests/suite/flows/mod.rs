@@ -1,3 +1,4 @@
 //! Flows from the first request to the last.
 
+mod code;
 mod token;

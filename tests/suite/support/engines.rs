@@ -121,6 +121,23 @@ macro_rules! on_every_engine {
     };
 }
 
+/// Runs each case, which starts a server of its own, on every engine.
+macro_rules! on_every_server {
+    ($($case:ident)*) => {
+        on_every_server!(@ memory, Memory, $($case)*);
+        on_every_server!(@ sqlite, Sqlite, $($case)*);
+        on_every_server!(@ postgres, Postgres, $($case)*);
+    };
+    (@ $module:ident, $engine:ident, $($case:ident)*) => {
+        mod $module {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(pmp_auth::storage::Engine::$engine).await;
+            })*
+        }
+    };
+}
+
 /// Runs each case on the engines that keep what they have across a restart.
 macro_rules! on_durable_engines {
     ($($case:ident)*) => {

@@ -1,5 +1,6 @@
 //! What tests stand on: places where stores live, a private database cluster, races.
 
+pub mod browser;
 #[macro_use]
 pub mod engines;
 pub mod postgres;

@@ -1,0 +1,6 @@
+//! What a browser without scripts gets to see.
+
+mod consent;
+mod login;
+mod logout;
+mod refusals;
