@@ -1,4 +1,8 @@
 //! Security cases, by id.
 
+mod authz;
 mod config;
 mod jwt;
+mod login;
+mod redirect;
+mod session;
