@@ -40,3 +40,21 @@ macro_rules! revoke {
 }
 
 pub(super) use {audit, revoke};
+
+#[cfg(test)]
+mod tests {
+    use crate::base::Timestamp;
+    use crate::model::Action;
+    use crate::storage::horizon::audit_record;
+
+    /// The statement lists what happens every day for itself; it must be the same list.
+    #[test]
+    fn records_are_kept_as_long_as_on_the_other_engines() {
+        let text: &str = audit!();
+        for action in Action::ALL {
+            let kept = audit_record(*action, true, Timestamp::EPOCH).millis() / 86_400_000;
+            let listed = text.contains(&format!("'{}'", action.as_str()));
+            assert_eq!(kept == 90, listed, "{}", action.as_str());
+        }
+    }
+}

@@ -13,6 +13,8 @@ mod jtis;
 mod keys;
 pub mod make;
 mod memory;
+mod migrations;
+mod postgres_only;
 mod pushed;
 mod random;
 mod refresh;

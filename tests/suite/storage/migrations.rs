@@ -1,0 +1,233 @@
+//! The runner of schema migrations, on both SQL engines.
+
+use std::time::Duration;
+
+use pmp_auth::base::Secret;
+use pmp_auth::migrate::{self, MigrateError, Report};
+use pmp_auth::storage::sqlite::connect_options;
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, PgConnection};
+
+use crate::support::postgres::Database;
+use crate::support::race::race;
+use crate::support::temp::TempDir;
+
+const FIRST: &str = "001_initial_schema";
+const UP: &str = include_str!("../../../migrations/postgres/001_initial_schema.up.sql");
+const DOWN: &str = include_str!("../../../migrations/postgres/001_initial_schema.down.sql");
+const SQLITE_UP: &str = include_str!("../../../migrations/sqlite/001_initial_schema.up.sql");
+const SQLITE_DOWN: &str = include_str!("../../../migrations/sqlite/001_initial_schema.down.sql");
+
+fn names(applied: &Report) -> Vec<&str> {
+    applied.applied.iter().map(|(name, _)| name.as_str()).collect()
+}
+
+mod postgres {
+    use super::*;
+
+    fn at(database: &Database) -> Secret<String> {
+        Secret::new(database.url().to_owned())
+    }
+
+    #[tokio::test]
+    async fn an_empty_database_is_brought_up_once() {
+        let database = Database::empty();
+        let before = migrate::postgres::status(&at(&database)).await.unwrap();
+        assert_eq!((before.pending, before.present), (vec![FIRST.to_owned()], vec![]));
+        let first = migrate::postgres::up(&at(&database)).await.unwrap();
+        assert_eq!(names(&first), [FIRST]);
+        assert!(first.is_current());
+        let second = migrate::postgres::up(&at(&database)).await.unwrap();
+        assert_eq!((second.present, second.applied), (vec![FIRST.to_owned()], vec![]));
+        let history =
+            "SELECT version || ' ' || action || ' ' || outcome FROM schema_migration_history";
+        assert_eq!(database.psql(history).trim(), "001 up ok");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn one_of_many_runners_applies_it_and_all_succeed() {
+        let database = Database::empty();
+        let reports = race(8, |_| {
+            let at = at(&database);
+            async move { migrate::postgres::up(&at).await.unwrap() }
+        })
+        .await;
+        assert_eq!(reports.iter().filter(|report| names(report) == [FIRST]).count(), 1);
+        assert!(reports.iter().all(Report::is_current));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_run_by_hand_is_taken_over() {
+        let database = Database::empty();
+        database.psql(UP);
+        assert_eq!(database.psql("SELECT checksum FROM schema_migrations").trim(), "by-hand");
+        let report = migrate::postgres::up(&at(&database)).await.unwrap();
+        assert_eq!((report.present.len(), report.applied.len()), (1, 0));
+        assert_eq!(database.psql("SELECT length(checksum) FROM schema_migrations").trim(), "64");
+        assert_eq!(database.psql("SELECT cleanup_expired_data()").trim(), "0");
+    }
+
+    #[tokio::test]
+    async fn what_was_undone_leaves_nothing_and_can_be_done_again() {
+        let database = Database::empty();
+        let objects = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
+            AND relkind IN ('r', 'v') ORDER BY 1";
+        migrate::postgres::up(&at(&database)).await.unwrap();
+        database.psql(DOWN);
+        assert_eq!(database.psql(objects).trim(), "schema_migration_history\nschema_migrations");
+        assert_eq!(
+            database
+                .psql("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"),
+            ""
+        );
+        assert_eq!(names(&migrate::postgres::up(&at(&database)).await.unwrap()), [FIRST]);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_schema_can_be_made_again() {
+        let database = Database::new();
+        database.psql("DROP SCHEMA public CASCADE; CREATE SCHEMA public;");
+        assert_eq!(names(&migrate::postgres::up(&at(&database)).await.unwrap()), [FIRST]);
+    }
+
+    #[tokio::test]
+    async fn a_changed_file_and_a_newer_schema_are_refused() {
+        let database = Database::new();
+        database.psql(
+            "INSERT INTO schema_migrations (version, sort_key, name, filename, checksum, execution_time_ms)
+             VALUES ('999', 999, 'future', '999_future.up.sql', 'x', 0)",
+        );
+        let newer = migrate::postgres::up(&at(&database)).await.unwrap_err();
+        assert!(matches!(&newer, MigrateError::Newer(name) if name == "999_future"), "{newer}");
+        database.psql("DELETE FROM schema_migrations WHERE version = '999'");
+        database.psql("UPDATE schema_migrations SET checksum = 'other'");
+        let changed = migrate::postgres::status(&at(&database)).await.unwrap_err();
+        assert!(
+            matches!(&changed, MigrateError::Changed { name, .. } if name == FIRST),
+            "{changed}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_migration_that_fails_leaves_its_failure_and_nothing_else() {
+        let database = Database::empty();
+        database.psql("CREATE TABLE leases (mine int)");
+        let failed = migrate::postgres::up(&at(&database)).await.unwrap_err();
+        assert!(failed.to_string().contains("already exists"), "{failed}");
+        assert_eq!(database.psql("SELECT to_regclass('grants') IS NULL").trim(), "t");
+        assert_eq!(database.psql("SELECT count(*) FROM schema_migrations").trim(), "0");
+        let history = database.psql("SELECT outcome, sqlstate FROM schema_migration_history");
+        assert_eq!(history.trim(), "failed|42P07");
+    }
+
+    #[tokio::test]
+    async fn a_runner_gives_up_waiting_and_says_for_whom() {
+        let database = Database::new();
+        let mut holder = PgConnection::connect(database.url()).await.unwrap();
+        holder.execute("SET application_name = 'pmp-auth-migrate'").await.unwrap();
+        holder
+            .execute(
+                "SELECT pg_advisory_lock(hashtextextended('pmp-auth migrate ' || current_schema(), 0))",
+            )
+            .await
+            .unwrap();
+        let wait = Duration::from_millis(300);
+        let busy = migrate::postgres::up_within(&at(&database), wait).await.unwrap_err();
+        let text = busy.to_string();
+        assert!(matches!(busy, MigrateError::Busy { .. }) && text.contains("process "), "{text}");
+        holder.close().await.unwrap();
+        migrate::postgres::up(&at(&database)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_reached_says_so_without_the_password() {
+        let nowhere = Secret::new("postgres://me:hunter2@127.0.0.1:1/nowhere".to_owned());
+        let error = migrate::postgres::up(&nowhere).await.unwrap_err();
+        assert!(matches!(error, MigrateError::Unavailable(_)), "{error}");
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+}
+
+mod sqlite {
+    use super::*;
+
+    async fn run(dir: &TempDir, sql: &'static str) {
+        let options = connect_options(&dir.path().join("a.db"));
+        let mut connection = options.connect().await.unwrap();
+        connection.execute(sqlx::raw_sql(sql)).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    async fn up(dir: &TempDir) -> Result<Report, MigrateError> {
+        migrate::sqlite::up(&dir.path().join("a.db")).await
+    }
+
+    #[tokio::test]
+    async fn a_file_is_made_and_brought_up_once() {
+        let dir = TempDir::new();
+        let path = dir.path().join("a.db");
+        let before = migrate::sqlite::status(&path).await.unwrap();
+        assert_eq!((before.pending, path.exists()), (vec![FIRST.to_owned()], false));
+        assert_eq!(names(&up(&dir).await.unwrap()), [FIRST]);
+        assert!(migrate::sqlite::status(&path).await.unwrap().is_current());
+        assert_eq!(up(&dir).await.unwrap().applied, []);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn one_of_many_runners_applies_it_and_all_succeed() {
+        let dir = TempDir::new();
+        let path = dir.path().join("a.db");
+        let reports = race(8, |_| {
+            let path = path.clone();
+            async move { migrate::sqlite::up(&path).await.unwrap() }
+        })
+        .await;
+        assert_eq!(reports.iter().filter(|report| names(report) == [FIRST]).count(), 1);
+        assert!(reports.iter().all(Report::is_current));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_was_run_by_hand_is_taken_over() {
+        let dir = TempDir::new();
+        pmp_auth::storage::sqlite::prepare_file(&dir.path().join("a.db")).await.unwrap();
+        run(&dir, SQLITE_UP).await;
+        let report = up(&dir).await.unwrap();
+        assert_eq!((report.present.len(), report.applied.len()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn what_was_undone_can_be_done_again() {
+        let dir = TempDir::new();
+        up(&dir).await.unwrap();
+        run(&dir, SQLITE_DOWN).await;
+        assert_eq!(names(&up(&dir).await.unwrap()), [FIRST]);
+    }
+
+    #[tokio::test]
+    async fn a_changed_file_and_a_newer_schema_are_refused() {
+        let dir = TempDir::new();
+        up(&dir).await.unwrap();
+        run(
+            &dir,
+            "INSERT INTO schema_migrations (version, sort_key, name, filename, checksum, execution_time_ms)
+             VALUES ('999', 999, 'future', '999_future.up.sql', 'x', 0)",
+        )
+        .await;
+        assert!(matches!(up(&dir).await, Err(MigrateError::Newer(name)) if name == "999_future"));
+        run(&dir, "DELETE FROM schema_migrations WHERE version = '999'").await;
+        run(&dir, "UPDATE schema_migrations SET checksum = 'other'").await;
+        assert!(matches!(up(&dir).await, Err(MigrateError::Changed { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_migration_that_fails_leaves_nothing_else() {
+        let dir = TempDir::new();
+        pmp_auth::storage::sqlite::prepare_file(&dir.path().join("a.db")).await.unwrap();
+        run(&dir, "CREATE TABLE leases (mine int)").await;
+        let failed = up(&dir).await.unwrap_err();
+        assert!(failed.to_string().contains("already exists"), "{failed}");
+        let status = migrate::sqlite::status(&dir.path().join("a.db")).await.unwrap();
+        assert_eq!(status.pending, [FIRST]);
+        run(&dir, "DROP TABLE leases").await;
+        assert_eq!(names(&up(&dir).await.unwrap()), [FIRST]);
+    }
+}

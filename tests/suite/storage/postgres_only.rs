@@ -1,0 +1,237 @@
+//! What only a server shared by several nodes can do: commit out of order, wait for locks, vanish,
+//! become a standby.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pmp_auth::base::Secret;
+use pmp_auth::model::{RevocationKey, TenantUid};
+use pmp_auth::storage::postgres::{Postgres, PostgresSettings};
+use pmp_auth::storage::{
+    ChangeUser, IssueCode, LogCursor, RedeemCode, Result, RevocationLog as _, StoreError, Tail,
+};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+
+use super::make::*;
+use crate::support::engines::{Bed, Place};
+use crate::support::race::{RACERS, race};
+
+on_engine!(
+    postgres,
+    Postgres,
+    an_entry_that_commits_late_is_delivered_all_the_same
+    a_restored_database_is_another_epoch
+    another_node_is_hinted_and_sees_the_entry
+    a_grant_that_is_made_while_its_user_is_disabled_is_revoked
+    what_waits_too_long_for_a_lock_has_changed_nothing
+    a_writer_whose_connection_was_ended_does_not_know
+    connections_that_died_while_idle_cost_one_answer_each_at_most
+    a_server_that_only_reads_is_unavailable_until_it_writes_again
+    a_text_that_cannot_be_stored_is_nobodys
+    the_common_case_of_each_operation_is_one_statement
+);
+
+fn url(bed: &Bed) -> &str {
+    match &bed.place {
+        Place::Postgres(database) => database.url(),
+        _ => panic!("not a server"),
+    }
+}
+
+async fn node(bed: &Bed, connections: u32) -> Postgres {
+    let connection = Secret::new(url(bed).to_owned());
+    let settings = PostgresSettings { connection, listen: None, max_connections: connections };
+    Postgres::connect(&settings).await.expect("a connection")
+}
+
+async fn connection(bed: &Bed) -> PgConnection {
+    PgConnection::connect(url(bed)).await.expect("a connection")
+}
+
+async fn keys(bed: &Bed, cursor: &mut LogCursor) -> Vec<String> {
+    let Tail::Page(page) = bed.revocation_tail(cursor, 100).await.unwrap() else {
+        panic!("the epoch does not change")
+    };
+    *cursor = page.cursor;
+    page.entries.iter().map(|entry| entry.revocation.key.key().to_owned()).collect()
+}
+
+async fn an_entry_that_commits_late_is_delivered_all_the_same(bed: Bed) {
+    let t = bed.tenant("acme").await;
+    let mut cursor = bed.revocation_snapshot(NOW).await.unwrap().cursor;
+    let mut late = connection(&bed).await;
+    late.execute("BEGIN").await.unwrap();
+    late.execute(
+        "INSERT INTO revocations (tenant_uid, kind, key, exp) VALUES ('default', 'jti', 'late', now() + interval '1 hour')",
+    )
+    .await
+    .unwrap();
+    t.append_revocations(&[entry(RevocationKey::Jti("early".into()))], NOW, &AUDIT).await.unwrap();
+    assert_eq!(keys(&bed, &mut cursor).await, ["early"]);
+    assert!(keys(&bed, &mut cursor).await.is_empty());
+    late.execute("COMMIT").await.unwrap();
+    assert_eq!(keys(&bed, &mut cursor).await, ["late"], "its number is the lower one");
+    assert!(keys(&bed, &mut cursor).await.is_empty());
+}
+
+async fn a_restored_database_is_another_epoch(bed: Bed) {
+    let t = bed.tenant("acme").await;
+    t.append_revocations(&[entry(RevocationKey::Jti("before".into()))], NOW, &AUDIT).await.unwrap();
+    let old = bed.revocation_snapshot(NOW).await.unwrap().cursor;
+    bed.place.sql("UPDATE store_identity SET id = gen_random_uuid()").await;
+    assert!(matches!(bed.revocation_tail(&old, 10).await.unwrap(), Tail::Gone));
+    let page = bed.revocation_snapshot(NOW).await.unwrap();
+    assert_ne!(page.cursor.epoch, old.epoch);
+    assert_eq!(page.entries.len(), 1, "a snapshot has what every epoch wrote");
+    let seen = bed.place.sql("SELECT epoch FROM epochs ORDER BY epoch").await;
+    assert!(seen.contains(&old.epoch) && seen.contains(&page.cursor.epoch), "{seen:?}");
+}
+
+async fn another_node_is_hinted_and_sees_the_entry(bed: Bed) {
+    let other = node(&bed, 2).await;
+    let cursor = other.revocation_snapshot(NOW).await.unwrap().cursor;
+    let t = bed.tenant("acme").await;
+    let storage: &dyn pmp_auth::storage::Storage = &other;
+    let mut hints = storage.watch().hints();
+    // The first hint says that it listens; what was sent before it is lost, and looked for.
+    tokio::time::timeout(Duration::from_secs(5), hints.recv()).await.expect("it listens").unwrap();
+    t.append_revocations(&[entry(RevocationKey::Jti("a".into()))], NOW, &AUDIT).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), hints.recv()).await.expect("a hint").unwrap();
+    let Tail::Page(page) = other.revocation_tail(&cursor, 10).await.unwrap() else {
+        panic!("the epoch does not change")
+    };
+    assert_eq!(page.entries.len(), 1);
+}
+
+async fn a_grant_that_is_made_while_its_user_is_disabled_is_revoked(bed: Bed) {
+    let t = bed.tenant("acme").await;
+    let who = signed_in(&t, "ada").await;
+    let outcomes = race(RACERS, |number| {
+        let t = t.clone();
+        async move {
+            if number == RACERS / 2 {
+                let disabled = t.set_user_disabled(who.user, true, &change(NOW)).await.unwrap();
+                assert_eq!(disabled, ChangeUser::Changed);
+                return None;
+            }
+            let grant = new_grant(&who, &app(), NOW);
+            let issued = t.issue_code(&grant, &new_code(NOW), NOW, &AUDIT).await.unwrap();
+            (issued == IssueCode::Issued).then_some(grant.id)
+        }
+    })
+    .await;
+    assert!(t.list_grants(who.user, NOW).await.unwrap().is_empty());
+    for grant in outcomes.into_iter().flatten() {
+        let grant = t.find_grant(grant).await.unwrap().unwrap();
+        assert_eq!(grant.state, pmp_auth::model::grant::GrantState::Revoked);
+    }
+}
+
+async fn what_waits_too_long_for_a_lock_has_changed_nothing(bed: Bed) {
+    let t = bed.tenant("acme").await;
+    let issued = issued(&t, &signed_in(&t, "ada").await).await;
+    let mut holder = connection(&bed).await;
+    holder.execute("BEGIN").await.unwrap();
+    holder.execute("SELECT 1 FROM authorization_codes FOR UPDATE").await.unwrap();
+    let stuck = t.redeem_code(&redemption(&issued, NOW), NOW, &AUDIT).await;
+    assert!(matches!(stuck, Err(StoreError::Unavailable(_))), "{stuck:?}");
+    holder.execute("ROLLBACK").await.unwrap();
+    let again = t.redeem_code(&redemption(&issued, NOW), NOW, &AUDIT).await.unwrap();
+    assert!(matches!(again, RedeemCode::Redeemed { .. }), "{again:?}");
+}
+
+const END_OTHERS: &str = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+     WHERE datname = current_database() AND application_name = 'pmp-auth' AND pid <> pg_backend_pid()";
+
+async fn a_writer_whose_connection_was_ended_does_not_know(bed: Bed) {
+    let t = bed.tenant("acme").await;
+    let issued = issued(&t, &signed_in(&t, "ada").await).await;
+    let mut holder = connection(&bed).await;
+    holder.execute("BEGIN").await.unwrap();
+    holder.execute("SELECT 1 FROM authorization_codes FOR UPDATE").await.unwrap();
+    let (store, code) = (t.clone(), redemption(&issued, NOW));
+    let writer = tokio::spawn(async move { store.redeem_code(&code, NOW, &AUDIT).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    holder.execute(END_OTHERS).await.unwrap();
+    let lost = writer.await.unwrap();
+    assert!(matches!(lost, Err(StoreError::Unknown(_))), "{lost:?}");
+    holder.execute("ROLLBACK").await.unwrap();
+}
+
+async fn connections_that_died_while_idle_cost_one_answer_each_at_most(bed: Bed) {
+    let t = bed.tenant("acme").await;
+    let who = signed_in(&t, "ada").await;
+    let mut other = connection(&bed).await;
+    other.execute(END_OTHERS).await.unwrap();
+    let mut failures = 0;
+    for _ in 0..20 {
+        failures += usize::from(t.find_user(who.user).await.is_err());
+    }
+    assert!(failures <= 10, "{failures} of 20 although the server is there");
+    assert!(t.find_user(who.user).await.unwrap().is_some());
+}
+
+async fn a_server_that_only_reads_is_unavailable_until_it_writes_again(bed: Bed) {
+    let t = bed.tenant("acme").await;
+    let only_reads = |yes: &str| {
+        format!(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = {yes}',
+               current_database()); END $$"
+        )
+    };
+    bed.place.sql(&only_reads("on")).await;
+    let mut other = connection(&bed).await;
+    other.execute("SET default_transaction_read_only = off").await.unwrap();
+    other.execute(END_OTHERS).await.unwrap();
+    let write = async || -> Result<()> {
+        let new = new_user(&format!("u{}", unique()));
+        t.create_user(&new, NOW, &AUDIT).await.map(drop)
+    };
+    let mut answers = Vec::new();
+    for _ in 0..12 {
+        answers.push(write().await);
+    }
+    let last = answers.pop().unwrap();
+    assert!(matches!(last, Err(StoreError::Unavailable(_))), "{last:?}");
+    other.execute(sqlx::AssertSqlSafe(only_reads("off"))).await.expect("this session may write");
+    // The connections that only read were closed, so the next ones are new and write.
+    write().await.unwrap();
+}
+
+async fn a_text_that_cannot_be_stored_is_nobodys(bed: Bed) {
+    let t = bed.tenant("acme").await;
+    let client = pmp_auth::model::ClientId::new("a\0b");
+    assert_eq!(t.find_client(&client).await.unwrap(), None);
+    let login = pmp_auth::model::user::LoginName::canonical("a\0b");
+    assert!(t.find_user_by_login(&login).await.unwrap().is_none());
+    let audit = pmp_auth::model::Audit { user_agent: Some("x\0y".into()), ..AUDIT.clone() };
+    let created = t.create_user(&new_user("ada"), NOW, &audit).await;
+    assert!(created.is_ok(), "{created:?}");
+}
+
+async fn the_common_case_of_each_operation_is_one_statement(bed: Bed) {
+    let uid: TenantUid = bed.tenant_uid("acme").await;
+    let t = bed.store.tenant(&uid);
+    let who = signed_in(&t, "ada").await;
+    let store = Arc::clone(&bed.store);
+    let mut before = store.round_trips();
+    let mut sent = move || {
+        let (now, then) = (store.round_trips(), before);
+        before = now;
+        now - then
+    };
+    let issued = issued(&t, &who).await;
+    assert_eq!(sent(), 1, "issue a code");
+    let family = redeem(&t, issued, NOW).await;
+    assert_eq!(sent(), 1, "redeem it");
+    let next = rotation(&family, &family.head, after(60));
+    let _ = t.rotate_refresh(&next, after(60), &AUDIT).await.unwrap();
+    assert_eq!(sent(), 1, "rotate");
+    let token = opaque(None, NOW);
+    t.issue_access_token(&token).await.unwrap();
+    assert_eq!(sent(), 1, "issue an opaque token");
+    assert!(t.find_access_token(&token.digest).await.unwrap().is_some());
+    assert_eq!(sent(), 1, "find it");
+    t.revoke_access_token(&token.claims, &change(NOW)).await.unwrap();
+    assert_eq!(sent(), 1, "revoke it");
+}
