@@ -48,6 +48,7 @@ async fn a_disabled_user_is_not_shown(bed: Bed) {
         .change(async |tenant, change| tenant.store.set_user_disabled(ada, true, change).await)
         .await;
     assert_eq!(changed.unwrap(), ChangeUser::Changed);
+    assert!(!house.is_active(basic("web"), &token).await);
     assert_eq!(house.userinfo(&token).await.unwrap_err(), "401 invalid_token");
 }
 
