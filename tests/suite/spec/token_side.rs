@@ -177,3 +177,19 @@ async fn userinfo_challenges_as_rfc_6750_says() {
     let posted = server.post(&url, None, &[("access_token", &token)]).await;
     is_json_error(&posted, 403, "insufficient_scope");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credential_with_a_nul_is_wrong_like_any_other() {
+    let server = TestServer::start(Engine::Memory).await;
+    let code = [("grant_type", "authorization_code"), ("code", "pmp_ac_\0")];
+    is_json_error(&server.token("web", &code).await, 400, "invalid_grant");
+    let refresh = [("grant_type", "refresh_token"), ("refresh_token", "pmp_rt_\0")];
+    is_json_error(&server.token("web", &refresh).await, 400, "invalid_grant");
+    let scope = [("grant_type", "client_credentials"), ("scope", "a\0")];
+    is_json_error(&server.token("web", &scope).await, 400, "invalid_request");
+    for path in ["/introspect", "/revoke"] {
+        let url = server.url("acme", path);
+        let answer = server.post(&url, Some(("web", SECRET)), &[("token", "pmp_at_\0")]).await;
+        assert_eq!(answer.status, 200, "{path}");
+    }
+}
