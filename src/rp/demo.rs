@@ -56,6 +56,8 @@ pub enum Stage {
     SignedIn {
         /// The answer of the token endpoint.
         tokens: Tokens,
+        /// What userinfo says of the user.
+        user: Value,
         /// What was last tried, and the answer.
         last: Option<(String, Value)>,
     },
@@ -158,6 +160,7 @@ impl Demo {
             .append_pair("nonce", &nonce)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256")
+            .append_pair("prompt", "consent") // so that every visit shows the whole flow
             .finish();
         let stage = Stage::Leaving { state, nonce, verifier: Secret::new(verifier) };
         let visitor =
@@ -245,6 +248,24 @@ impl Demo {
     ) -> Result<Value, DemoError> {
         let token = tokens.refresh.as_ref().unwrap_or(&tokens.access);
         self.post(server, &format!("{issuer}/revoke"), &[("token", token.reveal())]).await
+    }
+
+    /// Asks who the user is (OpenID Connect Core §5.3).
+    pub async fn userinfo(
+        &self,
+        server: &Loopback,
+        issuer: &str,
+        tokens: &Tokens,
+    ) -> Result<Value, DemoError> {
+        let bearer = format!("Bearer {}", tokens.access.reveal());
+        let url = format!("{issuer}/userinfo");
+        let outgoing = Outgoing { url: &url, authorization: Some(&bearer), form: None };
+        let answer = server.send(outgoing).await?;
+        if answer.status == 200 {
+            Ok(answer.json())
+        } else {
+            Err(DemoError::Unexpected("userinfo refused the access token"))
+        }
     }
 
     /// The server's public keys, for checking tokens here.

@@ -15,6 +15,7 @@ mod support;
 mod cli;
 mod edge;
 mod flows;
+mod interop;
 mod pages;
 mod sec;
 mod spec;

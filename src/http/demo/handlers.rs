@@ -64,8 +64,8 @@ pub(super) async fn callback(
         Stage::SignedIn { .. } => return reply::see_other("/demo"),
     };
     match outcome {
-        Ok(tokens) => {
-            let stage = Stage::SignedIn { tokens, last: None };
+        Ok((tokens, user)) => {
+            let stage = Stage::SignedIn { tokens, user, last: None };
             demo.keep(cookie, visitor.clone().at(stage), app.clock.now());
             reply::see_other("/demo")
         }
@@ -87,7 +87,7 @@ async fn finish(
     demo: &Demo,
     issuer: &str,
     opening: Opening<'_>,
-) -> Result<Tokens, String> {
+) -> Result<(Tokens, Value), String> {
     let server = server(app).ok_or("the server is not on this machine")?;
     let tokens = demo.redeem(&server, issuer, opening.code, opening.verifier).await;
     let tokens = tokens.map_err(|error| error.to_string())?;
@@ -95,11 +95,11 @@ async fn finish(
     let client = Some(crate::rp::demo::CLIENT_ID);
     let claims = relying::check(tokens.id.reveal(), &keys, issuer, client, app.clock.now());
     let claims = claims.map_err(|why| format!("the ID token is not believed: {why}"))?;
-    if claims["nonce"] == opening.nonce {
-        Ok(tokens)
-    } else {
-        Err("the ID token is for another log-in".to_owned())
+    if claims["nonce"] != opening.nonce {
+        return Err("the ID token is for another log-in".to_owned());
     }
+    let user = demo.userinfo(&server, issuer, &tokens).await.map_err(|error| error.to_string())?;
+    Ok((tokens, user))
 }
 
 /// One of the buttons: refresh, introspect, verify, revoke.
@@ -119,7 +119,7 @@ pub(super) async fn attempt(
     let (Some(visitor), Some(server)) = (demo.visitor(cookie), server(app)) else {
         return reply::see_other("/demo");
     };
-    let Stage::SignedIn { mut tokens, .. } = visitor.stage.clone() else {
+    let Stage::SignedIn { mut tokens, user, .. } = visitor.stage.clone() else {
         return reply::see_other("/demo");
     };
     let issuer = &visitor.issuer;
@@ -145,7 +145,7 @@ pub(super) async fn attempt(
         DemoError::Refused(body) => body,
         other => Value::from(other.to_string()),
     });
-    let stage = Stage::SignedIn { tokens, last: Some((what.to_owned(), answer)) };
+    let stage = Stage::SignedIn { tokens, user, last: Some((what.to_owned(), answer)) };
     demo.keep(cookie, visitor.at(stage), app.clock.now());
     reply::see_other("/demo")
 }

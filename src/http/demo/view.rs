@@ -21,11 +21,11 @@ pub(super) fn start(edge: &Edge, problem: Option<&str>) -> Response {
 
 /// The tokens of a visitor.
 pub(super) fn signed_in(edge: &Edge, visitor: &Visitor) -> Response {
-    let Stage::SignedIn { tokens, last } = &visitor.stage else { return start(edge, None) };
+    let Stage::SignedIn { tokens, user, last } = &visitor.stage else { return start(edge, None) };
     let id = claims(tokens.id.reveal());
     let name = ["name", "preferred_username", "email", "sub"]
         .iter()
-        .find_map(|claim| id[*claim].as_str())
+        .find_map(|claim| user[*claim].as_str())
         .unwrap_or_default();
     let last = last.as_ref().map(|(what, answer)| {
         json!({"what": edge.templates.text("demo", what), "answer": pretty(answer)})

@@ -10,11 +10,15 @@ use crate::http::{Edge, reply};
 /// Logos are small.
 const LOGO_LIMIT: u64 = 256 * 1024;
 
-/// `GET /assets/{name}`: the style sheet, under a name that changes with its content.
+/// `GET /assets/{name}`: the style sheet, under a name that changes with its content, and the icon.
 pub(in crate::http) async fn stylesheet(
     State(edge): State<Edge>,
     axum::extract::Path(name): axum::extract::Path<String>,
 ) -> Response {
+    if name == "icon.svg" {
+        let kind = HeaderValue::from_static("image/svg+xml");
+        return file(kind, "public, max-age=86400", super::template::ICON.into());
+    }
     if edge.templates.stylesheet().strip_prefix("/assets/") != Some(name.as_str()) {
         return reply::problem(StatusCode::NOT_FOUND);
     }

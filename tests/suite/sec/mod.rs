@@ -6,3 +6,5 @@ mod jwt;
 mod login;
 mod redirect;
 mod session;
+mod tenant;
+mod tenant_matrix;
