@@ -84,6 +84,7 @@ async fn a_clock_that_went_back_opens_nothing(bed: Bed) {
 }
 
 async fn no_more_are_allowed_at_once_than_the_rule_says(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     let answers = race(RACERS, |_| {
         let t = t.clone();
@@ -102,6 +103,7 @@ async fn no_more_are_allowed_at_once_than_the_rule_says(bed: Bed) {
 }
 
 async fn a_delay_lets_one_of_many_through(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     for _ in 0..3 {
         let _ = t.attempt(&digest("k"), &RULE, NOW).await.unwrap();

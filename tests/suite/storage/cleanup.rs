@@ -200,6 +200,7 @@ async fn a_batch_is_bounded_and_says_that_there_is_more(bed: Bed) {
 }
 
 async fn many_cleaners_delete_each_row_once(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     for n in 0..40 {
         t.push_request(&digest(&n.to_string()), "x", after(60)).await.unwrap();

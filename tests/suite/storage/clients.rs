@@ -104,6 +104,7 @@ async fn a_disabled_client_loses_its_grants_and_is_listed(bed: Bed) {
 }
 
 async fn one_of_many_creates_a_client(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     let outcomes = race(RACERS, |_| {
         let t = t.clone();

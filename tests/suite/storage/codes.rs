@@ -267,6 +267,7 @@ async fn a_retry_is_answered_again_only_in_its_window_with_its_fingerprint_and_b
 }
 
 async fn one_of_many_redeemers_wins(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     let issued = issued(&t, &signed_in(&t, "ada").await).await;
     let outcomes = race(RACERS, |_| {
@@ -285,6 +286,7 @@ async fn one_of_many_redeemers_wins(bed: Bed) {
 }
 
 async fn many_wrong_verifiers_kill_once(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     let issued = issued(&t, &signed_in(&t, "ada").await).await;
     let outcomes = race(RACERS, |_| {

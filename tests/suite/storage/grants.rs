@@ -62,6 +62,7 @@ async fn the_live_grants_of_a_user_are_listed_newest_first(bed: Bed) {
 }
 
 async fn one_of_many_revokes(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     let id = family(&t, "ada").await.issued.grant;
     let outcomes = race(RACERS, |_| {

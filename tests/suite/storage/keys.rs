@@ -101,6 +101,7 @@ async fn a_compromised_key_is_in_the_log_and_makes_room_for_a_first_one(bed: Bed
 }
 
 async fn one_of_many_adds_the_first_key_and_all_see_it(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     let outcomes = race(RACERS, |number| {
         let t = t.clone();
@@ -118,6 +119,7 @@ async fn one_of_many_adds_the_first_key_and_all_see_it(bed: Bed) {
 }
 
 async fn one_of_many_rotates(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     add(&t, "k", ES256, 0).await;
     let outcomes = race(RACERS, |number| {

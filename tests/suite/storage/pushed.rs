@@ -31,6 +31,7 @@ async fn an_expired_request_is_unknown(bed: Bed) {
 }
 
 async fn one_of_many_takes_it(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     t.push_request(&digest("id"), "client_id=app&state=ü", after(60)).await.unwrap();
     let outcomes = race(RACERS, |_| {

@@ -346,6 +346,7 @@ async fn an_opaque_token_gets_the_generation_of_the_verdict(bed: Bed) {
 }
 
 async fn many_presentations_rotate_once_and_agree(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     let family = family(&t, "ada").await;
     let verdicts = race(RACERS, |_| {
@@ -363,6 +364,7 @@ async fn many_presentations_rotate_once_and_agree(bed: Bed) {
 }
 
 async fn without_windows_many_presentations_revoke(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     let family = family(&t, "ada").await;
     let verdicts = race(RACERS, |_| {

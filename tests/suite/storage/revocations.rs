@@ -148,6 +148,7 @@ async fn a_cursor_of_another_epoch_is_gone(bed: Bed) {
 }
 
 async fn entries_written_at_once_are_all_delivered(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     let mut cursor = bed.revocation_snapshot(NOW).await.unwrap().cursor;
     let (store, done) = (bed.store.clone(), Arc::new(Mutex::new(false)));

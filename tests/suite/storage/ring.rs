@@ -26,6 +26,7 @@ async fn a_check_value_is_recorded_once_and_compared_ever_after(bed: Bed) {
 }
 
 async fn one_of_many_records(bed: Bed) {
+    bed.warm().await;
     let outcomes = race(RACERS, |number| {
         let store = bed.store.clone();
         let value = u8::try_from(number % 2).unwrap();

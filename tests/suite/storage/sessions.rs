@@ -150,6 +150,7 @@ async fn the_live_sessions_of_a_user_are_listed(bed: Bed) {
 }
 
 async fn one_of_many_ends_a_session(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     let who = signed_in(&t, "ada").await;
     let outcomes = race(RACERS, |_| {

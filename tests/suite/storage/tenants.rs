@@ -135,6 +135,7 @@ async fn a_deleted_tenant_leaves_only_its_records_and_its_slug_is_free(bed: Bed)
 }
 
 async fn many_nodes_get_one_tenant(bed: Bed) {
+    bed.warm().await;
     let records = race(RACERS, |_| {
         let store = bed.store.clone();
         async move { store.ensure_tenant(&slug("acme"), &uid(), NOW, &AUDIT).await.unwrap() }

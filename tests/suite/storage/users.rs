@@ -201,6 +201,7 @@ async fn a_deleted_user_is_gone_and_the_name_is_free(bed: Bed) {
 }
 
 async fn one_of_many_gets_the_name(bed: Bed) {
+    bed.warm().await;
     let t = bed.tenant("acme").await;
     let outcomes = race(RACERS, |_| {
         let (t, new) = (t.clone(), new_user("ada"));

@@ -17,6 +17,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use tokio::sync::OnceCell;
 
 use super::postgres::Database;
+use super::race::{RACERS, race};
 use super::temp::TempDir;
 
 /// The time at which every store is opened.
@@ -49,6 +50,15 @@ impl Bed {
         let place = Place::new(engine);
         let store = place.open().await;
         Self { place, store }
+    }
+
+    /// Opens the connections that a race will use, so that the racers do not wait for them in turn.
+    pub async fn warm(&self) {
+        let answers = race(RACERS, |_| {
+            let store = Arc::clone(&self.store);
+            async move { store.ready().await }
+        });
+        assert!(answers.await.iter().all(Result::is_ok), "the store is ready");
     }
 
     /// Closes the store and opens what it left behind.

@@ -11,8 +11,8 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
@@ -72,9 +72,20 @@ impl Database {
 }
 
 impl Drop for Database {
+    /// Dropped behind the test's back: it costs a checkpoint. What is left when the tests end goes
+    /// with the cluster.
     fn drop(&mut self) {
-        let cluster = cluster();
-        let _ = cluster.tool("dropdb").args(["--force", "--if-exists", &self.name]).output();
+        static DROPPER: OnceLock<mpsc::Sender<String>> = OnceLock::new();
+        let dropper = DROPPER.get_or_init(|| {
+            let (sender, names) = mpsc::channel::<String>();
+            std::thread::spawn(move || {
+                for name in names {
+                    let _ = cluster().tool("dropdb").args(["--force", &name]).output();
+                }
+            });
+            sender
+        });
+        let _ = dropper.send(self.name.clone());
     }
 }
 
