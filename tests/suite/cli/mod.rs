@@ -1,3 +1,5 @@
 //! The command line and the file that it reads.
 
+mod commands;
 mod config;
+mod serve;

@@ -25,7 +25,7 @@ async fn ask(server: &TestServer, method: &str, path: &str, more: &str) -> u16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_with_two_readings_is_nobodys() {
+async fn sec_tenant_07_a_path_with_two_readings_is_nobodys() {
     let server = TestServer::start(Engine::Memory).await;
     for path in [
         "/t/acme/../other/jwks.json",

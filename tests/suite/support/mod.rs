@@ -4,6 +4,7 @@ pub mod browser;
 #[macro_use]
 pub mod engines;
 pub mod postgres;
+pub mod process;
 pub mod race;
 pub mod temp;
 pub mod server;
