@@ -133,6 +133,36 @@ async fn sec_authz_15() {
 }
 
 #[tokio::test]
+async fn sec_authz_18() {
+    let server = server().await;
+    let issuer = server.issuer("acme");
+    let browser = Browser::new();
+    let page = browser.open(Asking::of("web").at(&issuer)).await;
+    let page = browser.sign_in(&page, "alice", PASSWORD).await;
+    browser.decide(&page, "allow").await;
+    // Even one of this very moment is too old for 0.
+    for (wait, max_age) in [(0, "0"), (10, "0"), (10, "1")] {
+        server.clock.advance(std::time::Duration::from_secs(wait));
+        let page = browser.open(Asking::of("web").with("max_age", max_age).at(&issuer)).await;
+        assert_eq!(page.heading(), "Confirm that it is you", "{max_age} after {wait} s");
+        let code = browser.sign_in(&page, "alice", PASSWORD).await.sent("code").unwrap();
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code.as_str()),
+            ("redirect_uri", callback("web")),
+            ("code_verifier", VERIFIER),
+        ];
+        let tokens = server.token("web", &form).await.json();
+        let payload = tokens["id_token"].as_str().unwrap().split('.').nth(1).unwrap();
+        let claims = pmp_auth::base::base64url::decode(payload).unwrap();
+        let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+        let now = pmp_auth::base::Clock::now(&server.clock).seconds();
+        assert_eq!(claims["auth_time"], now);
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn sec_authz_19() {
     let server = server().await;
     for bad in ["-1", "abc", "1e3", "9223372036854775808", " 5"] {

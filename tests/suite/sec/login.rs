@@ -1,9 +1,13 @@
 //! Cases of sign-in by password.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use pmp_auth::model::Audit;
-use pmp_auth::storage::Engine;
+use pmp_auth::base::{Clock as _, SystemEntropy};
+use pmp_auth::identity::{Password, PasswordCost, Passwords};
+use pmp_auth::model::user::LoginName;
+use pmp_auth::model::{Audit, UserId};
+use pmp_auth::storage::{Change, Engine, NewUser};
 
 use crate::support::browser::{Asking, Browser, Page};
 use crate::support::server::{PASSWORD, TENANTS, TestServer};
@@ -133,13 +137,186 @@ async fn sec_login_13() {
     server.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sec_login_16() {
-    let server = TestServer::configured(Engine::Memory, TENANTS, |settings| {
-        settings.server.hash_memory = 1;
+    // Hashes of real cost: one at a time, a few may wait, and the rest is refused at once.
+    let pool = costly_pool();
+    let began = std::time::Instant::now();
+    let all: Vec<_> = (0..500)
+        .map(|_| {
+            let pool = Arc::clone(&pool);
+            tokio::spawn(async move { (pool.verify(password("x"), None).await, began.elapsed()) })
+        })
+        .collect();
+    let mut refused = 0;
+    for one in all {
+        let (answer, took) = one.await.unwrap();
+        if answer.is_err() {
+            refused += 1;
+            assert!(took < Duration::from_secs(1), "refused after {took:?}");
+        }
+    }
+    assert!(pool.evaluated() <= 500 - refused, "{} evaluated", pool.evaluated());
+    assert!(refused > 400, "{refused} refused");
+
+    let server = TestServer::start(Engine::Memory).await;
+    let desk = Arc::new(login_page(&server, "acme").await);
+    let all: Vec<_> = (0..100)
+        .map(|n| {
+            let desk = Arc::clone(&desk);
+            tokio::spawn(async move { attempt(&desk, &format!("user{n}"), "wrong").await })
+        })
+        .collect();
+    let keys = server.get(&server.url("acme", "/jwks.json")).await;
+    assert_eq!(keys.status, 200);
+    for one in all {
+        let answer = one.await.unwrap();
+        assert!(matches!(answer.status, 422 | 429 | 503), "{answer:?}");
+        assert_eq!(answer.header("retry-after").is_some(), answer.status != 422);
+    }
+    assert!(server.app.passwords.evaluated() <= 50 + SEEDED);
+    server.stop().await;
+}
+
+fn password(text: &str) -> Password {
+    Password::typed(text).unwrap()
+}
+
+/// One permit for hashes of today's cost.
+fn costly_pool() -> Arc<Passwords> {
+    let cost = PasswordCost::DEFAULT;
+    Arc::new(Passwords::with_permits(cost, 1, Arc::new(SystemEntropy)).unwrap())
+}
+
+/// Lets a future begin, and leaves it.
+async fn begin_and_leave(future: impl Future) {
+    let mut future = Box::pin(future);
+    std::future::poll_fn(|context| {
+        let _ = future.as_mut().poll(context);
+        std::task::Poll::Ready(())
     })
     .await;
-    assert_eq!(server.app.passwords.permits(), 1, "one hash at a time, whatever the memory");
+}
+
+#[tokio::test]
+async fn sec_login_17() {
+    let pool = costly_pool();
+    for _ in 0..5_000 {
+        begin_and_leave(pool.verify(password("x"), None)).await;
+    }
+    // Who left before its turn is not evaluated; who left later keeps the only permit to the end.
+    let running = pool.evaluated();
+    assert!(running <= 8, "{running} evaluated for callers that had left");
+    while pool.verify(password("x"), None).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(pool.evaluated() <= 20, "{}", pool.evaluated());
+}
+
+#[tokio::test]
+async fn fault_login_01() {
+    for engine in [Engine::Memory, Engine::Sqlite, Engine::Postgres] {
+        let server = TestServer::start(engine).await;
+        let desk = Arc::new(login_page(&server, "acme").await);
+        let all: Vec<_> = (0..40)
+            .map(|_| {
+                let desk = Arc::clone(&desk);
+                tokio::spawn(async move { attempt(&desk, "alice", "wrong").await.status })
+            })
+            .collect();
+        let mut tried = 0;
+        for one in all {
+            tried += u64::from(one.await.unwrap() == 422);
+        }
+        assert_eq!(tried, 6, "five are free, and the sixth has no delay before it");
+        assert_eq!(server.app.passwords.evaluated() - SEEDED, 6);
+        server.stop().await;
+    }
+}
+
+/// Passwords that a start of the test server hashes: two users of two tenants.
+const SEEDED: u64 = 4;
+
+#[tokio::test]
+async fn sec_login_02() {
+    let server = TestServer::start(Engine::Memory).await;
+    let (store, now) = (&server.tenant("acme").store, server.clock.now());
+    let audit = Audit::default();
+    let change = Change { now, not_after: now.plus(Duration::from_mins(11)), audit: &audit };
+    let bob = store.find_user_by_login(&LoginName::canonical("bob")).await.unwrap().unwrap();
+    let _ = store.set_user_disabled(bob.id, true, &change).await.unwrap();
+    let carol = NewUser {
+        id: UserId(uuid::Uuid::from_u128(9)),
+        username: Some("carol".into()),
+        email: "carol@example.com".into(),
+        email_verified: false,
+        name: None,
+        given_name: None,
+        family_name: None,
+        password_hash: None,
+    };
+    let _ = store.create_user(&carol, now, &audit).await.unwrap();
+    let desk = login_page(&server, "acme").await;
+    let mut seen = Vec::new();
+    for (name, text) in
+        [("nobody", "x"), ("bob", "x"), ("bob", PASSWORD), ("carol", "x"), ("alice", "x")]
+    {
+        let before = server.app.passwords.evaluated();
+        let answer = attempt(&desk, name, text).await;
+        let names: Vec<_> = answer.headers.keys().map(|name| name.as_str().to_owned()).collect();
+        let work = server.app.passwords.evaluated() - before;
+        seen.push((answer.status, answer.body.replace(name, "NAME"), names, work));
+    }
+    assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn sec_login_15() {
+    let server = TestServer::start(Engine::Memory).await;
+    let store = &server.tenant("acme").store;
+    let alice = store.find_user_by_login(&LoginName::canonical("alice")).await.unwrap().unwrap();
+    let hash = server.app.passwords.hash(password(" caf\u{e9} \u{1f511} ")).await.unwrap();
+    let (now, audit) = (server.clock.now(), Audit::default());
+    let change = Change { now, not_after: now.plus(Duration::from_mins(11)), audit: &audit };
+    let _ = store.set_password(alice.id, &hash, None, &change).await.unwrap();
+    let desk = login_page(&server, "acme").await;
+    for wrong in ["caf\u{e9} \u{1f511}", " cafe \u{1f511} ", " CAF\u{c9} \u{1f511} "] {
+        assert_eq!(attempt(&desk, "alice", wrong).await.status, 422, "{wrong:?}");
+    }
+    assert_eq!(attempt(&desk, "alice", " caf\u{e9} \u{1f511} \0").await.status, 400);
+    assert_eq!(attempt(&desk, "alice", " cafe\u{301} \u{1f511} ").await.status, 303);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn sec_login_26() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let nobody = "\ntenants:\n  acme: {}\n";
+    let server = TestServer::with(Engine::Memory, nobody).await;
+    let users = server.tenant("acme").store.list_users(None, 10).await.unwrap();
+    assert!(users.is_empty(), "{users:?}");
+    server.stop().await;
+
+    let generated = TENANTS.replace("password: plum tractor nine lagoon", "password: generate");
+    let server = TestServer::with(Engine::Sqlite, &generated).await;
+    let seeded = &server.app.first_start.users;
+    assert_eq!(seeded.len(), 4);
+    let secrets: Vec<_> = seeded.iter().filter_map(|(_, user)| user.generated.as_ref()).collect();
+    let drawn = secrets[0].password.reveal().clone();
+    assert!(
+        drawn.len() >= 20 && secrets.iter().skip(1).all(|other| *other.password.reveal() != drawn)
+    );
+    for secret in &secrets {
+        let mode = std::fs::metadata(&secret.file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let desk = login_page(&server, "acme").await;
+    assert_eq!(attempt(&desk, "alice", &drawn).await.status, 303);
+    let server = server.restart().await;
+    assert!(server.app.first_start.users.is_empty(), "made once, shown once");
+    let desk = login_page(&server, "acme").await;
+    assert_eq!(attempt(&desk, "alice", &drawn).await.status, 303);
     server.stop().await;
 }
 

@@ -92,6 +92,27 @@ async fn sec_session_05() {
 }
 
 #[tokio::test]
+async fn sec_session_07() {
+    let server = TestServer::start(Engine::Memory).await;
+    let browser = Browser::new();
+    let answer = browser.get(Asking::of("web").at(&server.issuer("acme"))).await;
+    let ours = cookie(&answer, "_bid").unwrap();
+    let page = browser.follow(answer).await;
+    let (name, _) = ours.split_once('=').unwrap();
+    let txn = page.url.query_pairs().find(|(name, _)| name == "txn").unwrap().1.into_owned();
+    let fields =
+        [("txn", txn.as_str()), ("csrf", "planted"), ("username", "alice"), ("password", PASSWORD)];
+    // The token is no copy of the cookie, and the cookie is none that anyone could make.
+    for cookie in [format!("{name}=planted"), ours] {
+        let headers = [("cookie", cookie.as_str())];
+        let url = server.url("acme", "/login");
+        let answer = Browser::new().send(Method::POST, &url, &headers, Some(&fields)).await;
+        assert_eq!(answer.status, 403, "{cookie}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn sec_session_08() {
     let server = TestServer::start(Engine::Memory).await;
     let issuer = server.issuer("acme");
