@@ -21,7 +21,7 @@ async fn bounded() -> (Memory, TenantHandle) {
     (store, tenant)
 }
 
-fn refused<T: std::fmt::Debug>(answer: Result<T, StoreError>) {
+fn refused<T: std::fmt::Debug>(answer: &Result<T, StoreError>) {
     assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
 }
 
@@ -43,10 +43,10 @@ async fn past_a_bound_requests_are_refused_and_none_is_forgotten() {
     for id in ["a", "b"] {
         t.push_request(&digest(id), id, after(60)).await.unwrap();
     }
-    refused(t.push_request(&digest("c"), "c", after(60)).await);
+    refused(&t.push_request(&digest("c"), "c", after(60)).await);
     assert_eq!(t.take_request(&digest("a"), NOW).await.unwrap(), TakePushed::Taken("a".into()));
     t.push_request(&digest("c"), "c", after(90)).await.unwrap();
-    refused(t.push_request(&digest("d"), "d", after(90)).await);
+    refused(&t.push_request(&digest("d"), "d", after(90)).await);
     store.cleanup_expired_data(after(60), 100, false).await.unwrap();
     t.push_request(&digest("d"), "d", after(90)).await.unwrap();
 }
@@ -58,7 +58,7 @@ async fn past_a_bound_identifiers_are_refused_and_none_is_forgotten() {
     for n in [1, 2] {
         assert_eq!(see(n).await.unwrap(), RememberJti::Fresh);
     }
-    refused(see(3).await);
+    refused(&see(3).await);
     assert_eq!(see(1).await.unwrap(), RememberJti::Replayed);
     store.cleanup_expired_data(after(60), 100, false).await.unwrap();
     assert_eq!(see(3).await.unwrap(), RememberJti::Fresh);
@@ -77,7 +77,7 @@ async fn past_a_bound_new_counters_are_refused_and_old_ones_count_on() {
     for key in ["a", "b"] {
         let _ = t.attempt(&digest(key), &rule, NOW).await.unwrap();
     }
-    refused(t.attempt(&digest("c"), &rule, NOW).await);
+    refused(&t.attempt(&digest("c"), &rule, NOW).await);
     let known = t.attempt(&digest("a"), &rule, NOW).await.unwrap();
     assert_eq!(known, pmp_auth::model::limit::Attempt::Refused { until: after(60) });
 }
@@ -98,7 +98,7 @@ async fn past_a_bound_failures_are_not_recorded_but_changes_are() {
     };
     // The tenant's own record is the first of five.
     t.record_audit(&vec![failure.clone(); 4]).await.unwrap();
-    refused(t.record_audit(std::slice::from_ref(&failure)).await);
+    refused(&t.record_audit(std::slice::from_ref(&failure)).await);
     user(&t, "ada").await;
     assert_eq!(times(&t, Action::UserCreated).await, 1);
     for n in 0..20 {
