@@ -3,9 +3,9 @@
 //! Owns the file format, its faults (place, path, what is wrong, how to mend it), environment
 //! overrides and the embedded defaults. The only module that reads the environment.
 //!
-//! The way of a file: [`position`] walks its events (places, bounds, duplicate keys), [`tree`] takes
-//! its values, [`env`] overrides them, [`check`] reads meaning into them section by section with the
-//! readers of [`read`], and notes every fault.
+//! The way of a file: `position` walks its events (places, bounds, duplicate keys), `tree` takes
+//! its values, `env` overrides them, `check` reads meaning into them section by section with the
+//! readers of `read`, and notes every fault.
 
 mod check;
 pub mod embedded;

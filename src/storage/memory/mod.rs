@@ -1,7 +1,7 @@
 //! The memory engine: everything in this process, gone with it.
 //!
 //! One lock guards all state; each method takes it once, decides, writes and lets go, and never
-//! waits while it holds it. What a method revoked and recorded is collected in a [`Change`] and
+//! waits while it holds it. What a method revoked and recorded is collected in a `Change` and
 //! becomes visible with the rest; the sink hears of it after the lock is gone and before the
 //! method returns. Maps that strangers can fill are bounded: past the bound the answer is
 //! `Unavailable`, and nothing that was promised is forgotten.

@@ -13,7 +13,7 @@ fn folder() -> PathBuf {
 }
 
 /// Runs a program to its end and shows what it said when it fails.
-async fn run(server: &TestServer, program: &str, script: &str, variables: &[(&str, &str)]) {
+fn run(server: &TestServer, program: &str, script: &str, variables: &[(&str, &str)]) {
     let mut command = Command::new(program);
     command.current_dir(folder()).arg(script);
     command.env("ISSUER", server.issuer("acme")).env("BASE_URL", &server.base);
@@ -36,8 +36,8 @@ fn node() -> String {
 async fn openid_client(engine: Engine) {
     let server = server(engine).await;
     let script = "openid_client.mjs";
-    run(&server, &node(), script, &[("CLIENT_ID", "web"), ("CLIENT_SECRET", SECRET)]).await;
-    run(&server, &node(), script, &[("CLIENT_ID", "spa"), ("CLIENT_SECRET", "")]).await;
+    run(&server, &node(), script, &[("CLIENT_ID", "web"), ("CLIENT_SECRET", SECRET)]);
+    run(&server, &node(), script, &[("CLIENT_ID", "spa"), ("CLIENT_SECRET", "")]);
     server.stop().await;
 }
 
@@ -48,7 +48,7 @@ async fn authlib(engine: Engine, port: &str) {
     server.settle().await;
     let python = folder().join(".venv/bin/python").display().to_string();
     let variables = [("CLIENT_ID", "web"), ("CLIENT_SECRET", SECRET), ("APP_PORT", port)];
-    run(&server, &python, "authlib_app.py", &variables).await;
+    run(&server, &python, "authlib_app.py", &variables);
     server.stop().await;
 }
 
@@ -56,7 +56,7 @@ async fn browser(engine: Engine) {
     let server = server(engine).await;
     let shots = Path::new(env!("CARGO_MANIFEST_DIR")).join("test-output/screenshots");
     let shots = shots.join(engine.as_str()).display().to_string();
-    run(&server, &node(), "browser.mjs", &[("SCREENSHOTS", &shots)]).await;
+    run(&server, &node(), "browser.mjs", &[("SCREENSHOTS", &shots)]);
     assert!(std::fs::read_dir(&shots).unwrap().count() >= 30, "three looks at every page");
     server.stop().await;
 }

@@ -326,8 +326,8 @@ async fn sec_login_18() {
     let store = &server.tenant("acme").store;
     let absurd = "$argon2id$v=19$m=4294967295,t=1000,p=1$c29tZXNhbHRzb21lc2E$AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
     for (n, hash) in [absurd, "$argon2id$", "plain"].into_iter().enumerate() {
-        let new = pmp_auth::storage::NewUser {
-            id: pmp_auth::model::UserId(uuid::Uuid::from_u128(n as u128 + 1)),
+        let new = NewUser {
+            id: UserId(uuid::Uuid::from_u128(n as u128 + 1)),
             username: Some(format!("imported{n}")),
             email: format!("imported{n}@example.com"),
             email_verified: false,

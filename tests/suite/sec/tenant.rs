@@ -192,7 +192,7 @@ async fn sec_tenant_15(engine: Engine) {
     let change = Change { now, not_after: now.plus(Duration::from_hours(24)), audit: &audit };
     let _ = server.app.store.delete_tenant(&old, &change).await.unwrap();
     let server = server.restart().await;
-    server.advance(Duration::from_secs(60)).await;
+    server.advance(Duration::from_mins(1)).await;
 
     let slug = TenantSlug::parse("acme").unwrap();
     let new = server.app.store.find_tenant(&slug).await.unwrap().expect("made anew").uid;

@@ -95,10 +95,10 @@ impl TestServer {
     }
 }
 
+type Pairs = Vec<(&'static str, String)>;
+
 /// Requests that carry the loot: a name, headers, parameters.
-fn attempts(
-    loot: &Loot,
-) -> Vec<(String, Vec<(&'static str, String)>, Vec<(&'static str, String)>)> {
+fn attempts(loot: &Loot) -> Vec<(String, Pairs, Pairs)> {
     use base64::Engine as _;
     let basic = |secret: &str| {
         let pair = base64::engine::general_purpose::STANDARD.encode(format!("web:{secret}"));

@@ -26,8 +26,6 @@ pub const SECRET: &str = "b7Qm2xVw9Lr4Tz8Kd1Hs6Yf3Np5Jc0Gq";
 pub const OTHER_SECRET: &str = "u3Xk8Zt5Wb1Rn6Mv9Cq2Lj7Hd4Fs0Pa";
 /// The password of every user in [`TENANTS`].
 pub const PASSWORD: &str = "plum tractor nine lagoon";
-/// Where the web clients of [`TENANTS`] take their codes.
-pub const CALLBACK: &str = "http://localhost:3000/callback";
 /// The API of tenant `acme`.
 pub const API: &str = "https://api.acme.example";
 
@@ -186,7 +184,7 @@ impl TestServer {
         let mut settings = settings(&base, yaml);
         settings.storage.engine = place.settings();
         if let Some(file) = place.file() {
-            settings.server.data_dir = file.parent().expect("its directory").to_owned();
+            file.parent().expect("its directory").clone_into(&mut settings.server.data_dir);
         }
         change(&mut settings);
         let clock = ManualClock::at(OPENED_AT);
@@ -248,12 +246,6 @@ impl TestServer {
     /// The tenant as the server has it.
     pub fn tenant(&self, slug: &str) -> Arc<Tenant> {
         self.app.registry.named(slug).expect("a tenant of the configuration")
-    }
-
-    /// A browser: it keeps cookies, and follows no redirects unasked.
-    pub fn browser(&self) -> reqwest::Client {
-        let browser = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-        browser.no_proxy().cookie_store(true).build().expect("a client")
     }
 
     /// GET, redirects not followed.
