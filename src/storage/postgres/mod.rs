@@ -119,10 +119,15 @@ impl Storage for Postgres {
         let found = self
             .0
             .db
-            .read_one(sql("SELECT max(sort_key)::bigint AS version FROM schema_migrations \
-                 WHERE state = 'applied'"))
+            .read_one(sql("SELECT max(sort_key)::bigint AS version, \
+                 current_setting('transaction_read_only') = 'on' AS read_only \
+                 FROM schema_migrations WHERE state = 'applied'"))
             .await;
         let found = match found {
+            Ok(Some(row)) if get(&row, "read_only")? => {
+                self.0.db.pool.drop_all();
+                return Err(StoreError::unavailable("the database server takes no writes"));
+            }
             Ok(row) => row.map(|row| get::<Option<i64>>(&row, "version")).transpose()?.flatten(),
             Err(StoreError::Unavailable(cause)) if is_undefined_table(cause.as_ref()) => None,
             Err(error) => return Err(error),

@@ -29,6 +29,7 @@ on_engine!(
     a_server_that_only_reads_is_unavailable_until_it_writes_again
     a_text_that_cannot_be_stored_is_nobodys
     the_common_case_of_each_operation_is_one_statement
+    rows_written_by_hand_are_as_good_as_ours
 );
 
 fn url(bed: &Bed) -> &str {
@@ -193,9 +194,11 @@ async fn a_server_that_only_reads_is_unavailable_until_it_writes_again(bed: Bed)
     }
     let last = answers.pop().unwrap();
     assert!(matches!(last, Err(StoreError::Unavailable(_))), "{last:?}");
+    assert!(bed.ready().await.is_err());
     other.execute(sqlx::AssertSqlSafe(only_reads("off"))).await.expect("this session may write");
     // The connections that only read were closed, so the next ones are new and write.
     write().await.unwrap();
+    bed.ready().await.unwrap();
 }
 
 async fn a_text_that_cannot_be_stored_is_nobodys(bed: Bed) {
@@ -234,4 +237,30 @@ async fn the_common_case_of_each_operation_is_one_statement(bed: Bed) {
     assert_eq!(sent(), 1, "find it");
     t.revoke_access_token(&token.claims, &change(NOW)).await.unwrap();
     assert_eq!(sent(), 1, "revoke it");
+}
+
+async fn rows_written_by_hand_are_as_good_as_ours(bed: Bed) {
+    bed.place
+        .sql(
+            "INSERT INTO users (email, username, password_hash, is_verified)
+             VALUES (' Admin@Example.com', 'Admin', '$2b$12$x', true);
+             INSERT INTO api_keys (client_id, name, api_key_hash, created_at)
+             VALUES ('a-client', 'migrated-legacy', 'a-hash', NOW());",
+        )
+        .await;
+    let t = bed.tenant("default").await;
+    for typed in ["admin@example.com", "ADMIN"] {
+        let login = pmp_auth::model::user::LoginName::canonical(typed);
+        let found = t.find_user_by_login(&login).await.unwrap().expect(typed);
+        assert!(found.email_verified && !found.disabled);
+    }
+    bed.place.sql("UPDATE users SET email = 'root@example.com'").await;
+    let login = pmp_auth::model::user::LoginName::canonical("root@example.com");
+    assert!(t.find_user_by_login(&login).await.unwrap().is_some());
+    let printed = "SELECT version, filename, execution_time_ms >= 0 FROM schema_migrations
+        ORDER BY applied_at DESC LIMIT 10";
+    assert_eq!(bed.place.sql(printed).await, ["001|001_initial_schema.up.sql|t"]);
+    let held = "SELECT email, failed_login_attempts, account_locked_until FROM users
+        WHERE failed_login_attempts > 0";
+    assert!(bed.place.sql(held).await.is_empty());
 }
