@@ -149,6 +149,7 @@ impl App {
             stop: CancellationToken::new(),
             stopping: AtomicBool::new(false),
         });
+        app.passwords.report_to(Arc::clone(&app.metrics));
         app.start_tasks();
         Ok(app)
     }

@@ -1,6 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 use std::{io, thread};
 
 use argon2::{PasswordHasher as _, PasswordVerifier as _};
@@ -12,6 +13,7 @@ use zeroize::Zeroize as _;
 use super::PasswordCost;
 use crate::base::{Entropy, Secret};
 use crate::model::user::PasswordHash;
+use crate::telemetry::Metrics;
 
 /// A password as typed, in the one form in which it is hashed: NFC, nothing trimmed, at most
 /// [`Password::LIMIT`] bytes.
@@ -70,6 +72,7 @@ pub struct Passwords {
     permits: usize,
     entropy: Arc<dyn Entropy>,
     evaluated: Arc<AtomicU64>,
+    metrics: Arc<OnceLock<Arc<Metrics>>>,
 }
 
 /// How many jobs may wait for each permit: together less than a second of work.
@@ -97,13 +100,20 @@ impl Passwords {
         let (jobs, queue) = sync_channel(permits * WAITING_PER_PERMIT);
         let queue = Arc::new(Mutex::new(queue));
         let evaluated = Arc::new(AtomicU64::new(0));
+        let metrics = Arc::<OnceLock<_>>::default();
         for number in 0..permits {
-            let worker = Worker { queue: queue.clone(), cost, evaluated: evaluated.clone() };
+            let (evaluated, metrics) = (Arc::clone(&evaluated), Arc::clone(&metrics));
+            let worker = Worker { queue: Arc::clone(&queue), cost, evaluated, metrics };
             thread::Builder::new()
                 .name(format!("passwords-{number}"))
                 .spawn(move || worker.run())?;
         }
-        Ok(Self { jobs, cost, permits, entropy, evaluated })
+        Ok(Self { jobs, cost, permits, entropy, evaluated, metrics })
+    }
+
+    /// Tells `metrics` how long each evaluation takes; the first one told stays.
+    pub fn report_to(&self, metrics: Arc<Metrics>) {
+        let _ = self.metrics.set(metrics);
     }
 
     /// How many evaluations may run at once.
@@ -156,6 +166,7 @@ struct Worker {
     queue: Arc<Mutex<Receiver<Job>>>,
     cost: PasswordCost,
     evaluated: Arc<AtomicU64>,
+    metrics: Arc<OnceLock<Arc<Metrics>>>,
 }
 
 impl Worker {
@@ -173,14 +184,24 @@ impl Worker {
             Job::Hash { reply, .. } if reply.is_closed() => {}
             Job::Verify { reply, .. } if reply.is_closed() => {}
             Job::Hash { password, salt, reply } => {
-                self.evaluated.fetch_add(1, Ordering::Relaxed);
-                let _ = reply.send(hash(self.cost, &password, &salt));
+                let made = self.measured(|| hash(self.cost, &password, &salt));
+                let _ = reply.send(made);
             }
             Job::Verify { password, against, reply } => {
-                self.evaluated.fetch_add(1, Ordering::Relaxed);
-                let _ = reply.send(self.verify(&password, &against));
+                let right = self.measured(|| self.verify(&password, &against));
+                let _ = reply.send(right);
             }
         }
+    }
+
+    fn measured<T>(&self, evaluate: impl FnOnce() -> T) -> T {
+        self.evaluated.fetch_add(1, Ordering::Relaxed);
+        let began = Instant::now();
+        let result = evaluate();
+        if let Some(metrics) = self.metrics.get() {
+            metrics.hashed(began.elapsed());
+        }
+        result
     }
 
     fn verify(&self, password: &Password, against: &Against) -> bool {

@@ -73,6 +73,19 @@ pub enum SignIn {
     Malformed,
 }
 
+impl SignIn {
+    /// The outcome in metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SignedIn(_) => "succeeded",
+            Self::Wrong => "wrong",
+            Self::Throttled { .. } => "throttled",
+            Self::Busy => "busy",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
 /// Decides a sign-in by password. Attempts are counted before they are evaluated, under the
 /// account itself (so that user name and e-mail share one counter, on every path) and under the
 /// address; a refused attempt evaluates nothing. An unknown name costs the same work as a known one

@@ -163,7 +163,9 @@ impl Attempt<'_> {
             now: request.now,
             audit: &request.audit,
         };
-        let (error, status, wait) = match sign_in(&door, self.username, self.password).await? {
+        let outcome = sign_in(&door, self.username, self.password).await?;
+        edge.app.metrics.signed_in(outcome.name(), "password");
+        let (error, status, wait) = match outcome {
             SignIn::SignedIn(user) => {
                 let come_in = ComeIn { user: &user, client: &client, visitor };
                 match come_in.go_on(edge, request, pending).await? {

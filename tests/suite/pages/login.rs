@@ -82,6 +82,25 @@ async fn a_wrong_password_keeps_the_user_name_and_says_nothing_more() {
 }
 
 #[tokio::test]
+async fn sign_ins_and_hashes_are_counted() {
+    let server = TestServer::start(Engine::Memory).await;
+    let browser = Browser::new();
+    let page = browser.open(Asking::of("web").at(&server.issuer("acme"))).await;
+    browser.sign_in(&page, "alice", "wrong").await;
+    browser.sign_in(&page, "alice", PASSWORD).await;
+    let metrics = server.app.metrics.render();
+    for result in ["succeeded", "wrong"] {
+        let line = metrics.lines().find(|line| {
+            line.contains("_logins_total{") && line.contains(&format!("result=\"{result}\""))
+        });
+        assert!(line.is_some_and(|line| line.ends_with(" 1")), "{result}: {metrics}");
+    }
+    let hashes = metrics.lines().find(|line| line.contains("password_hash_seconds_count"));
+    assert!(hashes.is_some_and(|line| !line.ends_with(" 0")), "{metrics}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn turning_away_tells_the_client() {
     let server = TestServer::start(Engine::Memory).await;
     let browser = Browser::new();
