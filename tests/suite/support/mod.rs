@@ -3,6 +3,8 @@
 pub mod browser;
 #[macro_use]
 pub mod engines;
+pub mod flow;
+pub mod logs;
 pub mod postgres;
 pub mod process;
 pub mod race;

@@ -110,7 +110,7 @@ tenants:
 /// A running server.
 pub struct TestServer {
     /// Where its store lives.
-    pub place: Place,
+    pub place: Arc<Place>,
     /// The application.
     pub app: Arc<App>,
     /// Its clock; it stands at [`OPENED_AT`] until it is moved.
@@ -177,7 +177,7 @@ impl TestServer {
     ) -> Self {
         let listening = bind("127.0.0.1:0".parse().expect("an address")).await;
         let base = format!("http://{}", listening.address().expect("a bound address"));
-        let place = Place::new(engine);
+        let place = Arc::new(Place::new(engine));
         if engine == Engine::Sqlite {
             place.open().await.close().await; // puts the migrated file there
         }
@@ -189,14 +189,29 @@ impl TestServer {
         change(&mut settings);
         let clock = ManualClock::at(OPENED_AT);
         let (app, stop, serving) = serve(listening, settings.clone(), &clock).await;
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-        let http = http.no_proxy().build().expect("a client");
-        Self { place, app, clock, base, http, settings, stop, serving }
+        Self { place, app, clock, base, http: client(), settings, stop, serving }
+    }
+
+    /// Another node on the same database, of the same configuration and time.
+    pub async fn beside(&self) -> Self {
+        let (place, settings, clock) =
+            (Arc::clone(&self.place), self.settings.clone(), self.clock.clone());
+        assert!(matches!(*place, Place::Postgres(_)), "only nodes on Postgres share their store");
+        let listening = bind("127.0.0.1:0".parse().expect("an address")).await;
+        let base = format!("http://{}", listening.address().expect("a bound address"));
+        let (app, stop, serving) = serve(listening, settings.clone(), &clock).await;
+        Self { place, app, clock, base, http: client(), settings, stop, serving }
     }
 
     /// Stops it as SIGTERM would, and starts it again over what it left behind, at the same address.
     pub async fn restart(self) -> Self {
-        let Self { place, app, clock, base, http, settings, stop, serving } = self;
+        self.restart_with(|_| {}).await
+    }
+
+    /// The same, with settings changed in between.
+    pub async fn restart_with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        let Self { place, app, clock, base, http, mut settings, stop, serving } = self;
+        change(&mut settings);
         let address = *app.listening.get().expect("a bound address");
         app.begin_stop();
         stop.cancel();
@@ -278,6 +293,11 @@ impl TestServer {
         assert_eq!(answer.status, 200, "{}", answer.body);
         answer.json()["access_token"].as_str().expect("a token").to_owned()
     }
+}
+
+fn client() -> reqwest::Client {
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    http.no_proxy().build().expect("a client")
 }
 
 async fn bind(address: SocketAddr) -> Listening {
