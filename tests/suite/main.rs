@@ -14,6 +14,7 @@ mod support;
 
 mod cli;
 mod edge;
+mod faults;
 mod flows;
 mod interop;
 mod pages;

@@ -1,12 +1,15 @@
 //! Security cases, by id.
 
 mod authz;
+mod client_auth;
 mod config;
 mod introspect_revoke;
 mod jwt;
 mod login;
+mod pkce;
 mod redirect;
 mod refresh;
 mod session;
 mod tenant;
 mod tenant_matrix;
+mod token;

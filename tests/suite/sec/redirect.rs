@@ -1,8 +1,8 @@
-//! Cases of redirect URIs, and of PKCE at the authorization endpoint.
+//! Cases of redirect URIs.
 
 use pmp_auth::storage::Engine;
 
-use crate::support::browser::{Asking, Browser, CHALLENGE, VERIFIER, callback};
+use crate::support::browser::{Asking, Browser};
 use crate::support::server::{PASSWORD, TestServer};
 
 /// The server sends nobody to any of these.
@@ -159,64 +159,5 @@ async fn a_native_client_is_answered_at_any_port_of_its_loopback_address() {
     let answer = browser.decide(&page, "allow").await;
     let to = answer.next().unwrap();
     assert!(to.as_str().starts_with("http://127.0.0.1:49152/callback?code="), "{to}");
-    server.stop().await;
-}
-
-/// The client is told that the request is wrong.
-async fn invalid_request(request: Asking) {
-    let server = TestServer::start(Engine::Memory).await;
-    let page = Browser::new().get(request.at(&server.issuer("acme"))).await;
-    page.is_redirected_error("http://", "invalid_request");
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn sec_pkce_01() {
-    for client in ["spa", "native", "web"] {
-        let request = Asking::of(client).without("code_challenge");
-        invalid_request(request.clone()).await;
-        invalid_request(request.without("code_challenge_method")).await;
-    }
-}
-
-#[tokio::test]
-async fn sec_pkce_04() {
-    invalid_request(Asking::of("spa").without("code_challenge_method")).await;
-    invalid_request(Asking::of("spa").with("code_challenge_method", "plain")).await;
-    invalid_request(Asking::of("spa").with("code_challenge_method", "s256")).await;
-}
-
-#[tokio::test]
-async fn sec_pkce_10() {
-    for bad in [
-        &CHALLENGE[1..],
-        &format!("{CHALLENGE}A"),
-        &format!("{CHALLENGE}="),
-        &CHALLENGE.replace('-', "+"),
-        &format!("{}\u{e9}", &CHALLENGE[..42]),
-    ] {
-        invalid_request(Asking::of("spa").with("code_challenge", bad)).await;
-    }
-}
-
-#[tokio::test]
-async fn sec_pkce_14() {
-    let server = TestServer::start(Engine::Memory).await;
-    let issuer = server.issuer("acme");
-    let other = "M".repeat(42) + "I";
-    let browser = Browser::new();
-    let page = browser.open(Asking::of("web").at(&issuer)).await;
-    let page = browser.sign_in(&page, "alice", PASSWORD).await;
-    // A second request, and parameters in the form, with another challenge.
-    browser.open(Asking::of("web").with("code_challenge", &other).at(&issuer)).await;
-    let fields = [("decision", "allow"), ("code_challenge", other.as_str())];
-    let code = browser.submit(&page, &fields).await.sent("code").unwrap();
-    let form = [
-        ("grant_type", "authorization_code"),
-        ("code", code.as_str()),
-        ("redirect_uri", callback("web")),
-        ("code_verifier", VERIFIER),
-    ];
-    assert_eq!(server.token("web", &form).await.status, 200);
     server.stop().await;
 }

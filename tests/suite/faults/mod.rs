@@ -1,0 +1,5 @@
+//! Many at once, and things that go wrong, over HTTP on every engine; on Postgres with three nodes.
+
+mod codes;
+mod nodes;
+mod refresh;
