@@ -172,7 +172,8 @@ async fn a_code_that_was_changed_in_any_way_is_unknown(bed: Bed) {
     let house = House::new(&bed).await;
     let code = house.code(&Asked::by("web")).await;
     let form = House::redeem_form(&code);
-    let flipped = format!("{}x", &code[..code.len() - 1]);
+    let other = if code.ends_with('x') { 'y' } else { 'x' };
+    let flipped = format!("{}{other}", &code[..code.len() - 1]);
     let upper = code.to_uppercase();
     for other in
         [&flipped, &code[..code.len() - 1], &format!("{code}A"), &format!("{code}%20"), &upper]
