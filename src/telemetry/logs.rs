@@ -32,7 +32,8 @@ pub fn start(filter: Option<&str>, format: LogFormat) {
     let _ = match format {
         LogFormat::Pretty => registry.with(line.with_target(false)).try_init(),
         LogFormat::Json => registry
-            .with(line.json().flatten_event(true).with_current_span(false).with_span_list(false))
+            // The span is that of the request, and has no more than its id.
+            .with(line.json().flatten_event(true).with_current_span(true).with_span_list(false))
             .try_init(),
     };
     log_panics();

@@ -8,7 +8,7 @@ use axum::http::header::HeaderValue;
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::{Instrument as _, info, info_span};
+use tracing::{Instrument as _, error_span, info};
 
 use super::{Context, headers};
 use crate::base::base64url;
@@ -38,7 +38,8 @@ pub(in crate::http) async fn edge(
     let tenant = slug(&request).unwrap_or_default();
     let wants_page = pages::problem::wants_page(request.headers());
     request.extensions_mut().insert(context);
-    let span = info_span!("request", request_id = %id);
+    // As urgent as any line in it: whatever the filter lets through has the id.
+    let span = error_span!("request", request_id = %id);
     let mut response = next.run(request).instrument(span).await;
     if wants_page && response.extensions().get::<Problem>().is_some() {
         response = as_page(&edge, response, &id);

@@ -72,3 +72,32 @@ async fn the_shipped_file_makes_its_secrets_at_first_start_and_keeps_them_over_a
     assert_eq!(second.wait().code, 0);
     assert_eq!(run(dir.path(), &["healthcheck", "--listen", &listen], "").code, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_line_of_a_request_has_its_id_and_is_short() {
+    let dir = TempDir::new();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let mut serving = Serving::start(dir.path(), &["--dev", "--listen", &listen]);
+    let (client, ..) = printed_curl(dir.path(), &serving.welcome);
+    let uri = format!("https://evil.example/{}", "x".repeat(3000));
+    let url = format!("http://{listen}/t/dev/authorize?client_id={client}&redirect_uri={uri}");
+    let answer = reqwest::get(url).await.unwrap();
+    assert_eq!(answer.status(), 400);
+    let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+    serving.signal("TERM");
+    let said = serving.wait().stderr;
+    let line = |message: &str| {
+        let wanted = format!("\"message\":\"{message}\"");
+        let line = said.lines().find(|line| line.contains(&wanted));
+        let line = line.unwrap_or_else(|| panic!("no `{message}` in:\n{said}"));
+        (line.len(), serde_json::from_str::<Value>(line).unwrap())
+    };
+    let (length, refused) = line("refused a request");
+    assert_eq!(refused["span"]["request_id"], id.as_str(), "{refused}");
+    let cause = refused["cause"].as_str().unwrap();
+    assert!(cause.starts_with("RedirectUri(\"https://evil.example/xxx"), "{cause}");
+    assert!(length <= 500, "{length}: {refused}");
+    let (length, answered) = line("answered");
+    assert_eq!(answered["request_id"], id.as_str(), "{answered}");
+    assert!(length <= 400, "{length}: {answered}");
+}
