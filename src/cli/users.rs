@@ -4,9 +4,10 @@ use serde_json::json;
 use super::desk::{ConfigArg, Desk};
 use super::exit::Failure;
 use super::output::{self, Format};
+use crate::config::settings::Settings;
 use crate::identity::{self, Password, PasswordCost, Passwords};
 use crate::model::user::LoginName;
-use crate::model::{User, UserId};
+use crate::model::{TenantSlug, User, UserId};
 use crate::storage::{ChangeUser, CreateUser, NewUser, TenantHandle};
 
 /// Local users of a tenant
@@ -130,7 +131,14 @@ impl Command {
             Self::Delete(who) => {
                 let (slug, store, user) = find(desk, &who).await?;
                 let outcome = store.delete_user(user.id, &desk.change(&slug)).await?;
-                done(outcome, "deleted")
+                done(outcome, "deleted")?;
+                if stands_in(&desk.settings, &slug, &user) {
+                    output::talk(&format!(
+                        "`{}` is in the configuration: take it out there, or the next start makes it anew",
+                        user.username.as_deref().unwrap_or(&user.email),
+                    ));
+                }
+                Ok(())
             }
         }
     }
@@ -145,6 +153,19 @@ fn done(outcome: ChangeUser, changed: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Whether the configuration names a user as it names this one.
+fn stands_in(settings: &Settings, slug: &TenantSlug, user: &User) -> bool {
+    let names = |username: Option<&str>, email: &str| {
+        [username, Some(email)].map(|name| name.map(LoginName::canonical))
+    };
+    let own = names(user.username.as_deref(), &user.email);
+    let seeds = settings.tenants.get(slug).map(|tenant| tenant.users.as_slice());
+    seeds.unwrap_or_default().iter().any(|seed| {
+        let named = names(seed.username.as_deref(), &seed.email);
+        own.iter().flatten().any(|name| named.iter().flatten().any(|other| other == name))
+    })
+}
+
 async fn new_password(desk: &Desk) -> Result<crate::model::user::PasswordHash, Failure> {
     let password = Password::typed(&output::secret("New password: ")?)?;
     identity::check_password(&password)?;
@@ -153,10 +174,7 @@ async fn new_password(desk: &Desk) -> Result<crate::model::user::PasswordHash, F
     Ok(pool.hash(password).await?)
 }
 
-async fn find(
-    desk: &Desk,
-    who: &Who,
-) -> Result<(crate::model::TenantSlug, TenantHandle, User), Failure> {
+async fn find(desk: &Desk, who: &Who) -> Result<(TenantSlug, TenantHandle, User), Failure> {
     let (record, store) = desk.tenant(&who.tenant.tenant).await?;
     let user = match who.user.parse::<UserId>() {
         Ok(id) => store.find_user(id).await?,

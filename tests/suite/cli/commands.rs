@@ -36,8 +36,13 @@ struct House {
 
 impl House {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// With more of the tenant's section.
+    fn with(more: &str) -> Self {
         let (dir, port) = (TempDir::new(), free_port());
-        write_config(dir.path(), &config(SQLITE, port));
+        write_config(dir.path(), &format!("{}{more}", config(SQLITE, port)));
         let serving = Serving::start(dir.path(), &[]);
         Self { dir, base: format!("http://127.0.0.1:{port}/t/acme"), _serving: serving }
     }
@@ -129,6 +134,24 @@ fn a_user_is_created_with_a_password_from_stdin_alone() {
     assert_eq!(weak.code, 1, "{}", weak.stderr);
     let help = run(house.dir.path(), &["users", "create", "--help"], "");
     assert!(!help.stdout.contains("--password"), "{}", help.stdout);
+}
+
+#[test]
+fn whoever_deletes_a_user_of_the_configuration_is_told_that_they_come_again() {
+    let house = House::with(
+        "    users: [{username: Carol, email: carol@example.com, password: plum tractor nine lagoon}]\n",
+    );
+    house.run("users create --tenant acme bob@example.com --no-password", "");
+    let delete = |who: &str| {
+        let ended = run(house.dir.path(), &["users", "delete", "--tenant", "acme", who], "");
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        ended.stderr
+    };
+    assert_eq!(delete("bob@example.com"), "deleted\n");
+    assert_eq!(
+        delete("CAROL@example.com"),
+        "deleted\n`Carol` is in the configuration: take it out there, or the next start makes it anew\n"
+    );
 }
 
 #[test]
