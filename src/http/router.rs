@@ -47,7 +47,8 @@ fn probes() -> Router<Edge> {
         .route("/readyz", get(ops::readyz))
 }
 
-/// What operators look at; on a listener of its own where there is one.
+/// What operators look at: on a listener of its own, or on a public one that only this machine
+/// reaches. The world is not to see it.
 fn admin() -> Router<Edge> {
     Router::new().route("/metrics", get(ops::metrics))
 }
@@ -56,7 +57,8 @@ fn admin() -> Router<Edge> {
 /// endpoints.
 pub fn public(edge: Edge) -> Router {
     let mut routes = Router::new().nest("/t/{slug}", tenant()).merge(tenant()).merge(fixed());
-    if edge.app.settings.server.admin_listen.is_none() {
+    let server = &edge.app.settings.server;
+    if server.admin_listen.is_none() && server.is_loopback() {
         routes = routes.merge(admin());
     }
     finish(routes, edge)

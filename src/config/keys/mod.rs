@@ -74,7 +74,7 @@ pub static SERVER: Section = Section {
             "address:port",
             "none",
             "127.0.0.1:9090",
-            "A listener of its own for `/metrics` and administration.",
+            "A listener of its own for `/metrics` and administration. Without it `/metrics` is on the public listener, but only if `public_url` is loopback; otherwise it is not served.",
         ),
         key(
             "public_url",

@@ -6,7 +6,7 @@ use pmp_auth::storage::Engine;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::server::TestServer;
+use crate::support::server::{TENANTS, TestServer};
 
 async fn ready_and_alive(engine: Engine) {
     let server = TestServer::start(engine).await;
@@ -60,6 +60,20 @@ async fn metrics_count_requests_by_route_and_strangers_make_no_series() {
         r#"engine="memory""#,
     ] {
         assert!(page.body.contains(line), "{line} is not in\n{}", page.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_world_sees_no_metrics() {
+    for (public_url, status) in [("https://id.example.com", 404), ("http://localhost:8080", 200)] {
+        let server = TestServer::configured(Engine::Memory, TENANTS, |settings| {
+            settings.server.public_url = public_url.parse().unwrap();
+        })
+        .await;
+        assert_eq!(server.get(&format!("{}/livez", server.base)).await.status, 200);
+        let metrics = server.get(&format!("{}/metrics", server.base)).await;
+        assert_eq!(metrics.status, status, "{public_url}");
+        server.stop().await;
     }
 }
 
