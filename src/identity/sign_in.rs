@@ -1,4 +1,4 @@
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::json;
@@ -7,6 +7,7 @@ use super::{Busy, Password, Passwords};
 use crate::audit::Recorder;
 use crate::base::Timestamp;
 use crate::keys::{Ring, limit_key};
+use crate::limits::network;
 use crate::model::audit::{Action, AuditRecord};
 use crate::model::limit::{Attempt, LimitRule};
 use crate::model::user::LoginName;
@@ -184,27 +185,5 @@ fn account(user: Option<&User>, login: &LoginName) -> String {
     match user {
         Some(user) => format!("id {}", user.id),
         None => format!("name {}", login.as_str()),
-    }
-}
-
-/// One source: an IPv4 address, or the /64 that an IPv6 host commands.
-fn network(ip: IpAddr) -> String {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.to_string(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ipv6_64_is_one_source_and_a_mapped_address_is_ipv4() {
-        let of = |ip: &str| network(ip.parse().unwrap());
-        assert_eq!(of("2001:db8:1:2::5"), of("2001:db8:1:2:ffff::1"));
-        assert_ne!(of("2001:db8:1:2::5"), of("2001:db8:1:3::5"));
-        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 }

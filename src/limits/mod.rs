@@ -4,6 +4,7 @@
 //! `keys::limit_key`. Here are the cheap ones that protect a node from its callers.
 
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::ops::Add;
 use std::sync::Arc;
@@ -21,16 +22,14 @@ use crate::model::TenantUid;
 /// What is limited; each has a quota of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Limited {
-    /// Token requests of one client: 20 a second, 200 at once.
-    Token,
-    /// Introspections by one resource server: 500 a second, 1,000 at once.
-    Introspection,
     /// Refresh tokens with a wrong MAC, of one client and address: 20 a minute.
     BadRefreshMac,
     /// Wrong code verifiers of a public client, from one address: 20 a minute.
     BadVerifier,
     /// Failed authentications of one client from one address: 15 a minute.
     ClientAuthentication,
+    /// Requests by POST that are kept until the browser comes round, from one network: 60 a minute.
+    KeptRequest,
 }
 
 /// Too often: come back after that long.
@@ -41,13 +40,8 @@ pub struct TooOften {
 }
 
 impl Limited {
-    const ALL: [Self; 5] = [
-        Self::Token,
-        Self::Introspection,
-        Self::BadRefreshMac,
-        Self::BadVerifier,
-        Self::ClientAuthentication,
-    ];
+    const ALL: [Self; 4] =
+        [Self::BadRefreshMac, Self::BadVerifier, Self::ClientAuthentication, Self::KeptRequest];
 
     /// How many at once, and how long until all of them are allowed again.
     const fn quota(self) -> (NonZeroU32, Duration) {
@@ -55,10 +49,9 @@ impl Limited {
             NonZeroU32::MIN.saturating_add(of - 1)
         }
         match self {
-            Self::Token => (count(200), Duration::from_secs(10)),
-            Self::Introspection => (count(1000), Duration::from_secs(2)),
             Self::BadRefreshMac | Self::BadVerifier => (count(20), Duration::from_mins(1)),
             Self::ClientAuthentication => (count(15), Duration::from_mins(1)),
+            Self::KeptRequest => (count(60), Duration::from_mins(1)),
         }
     }
 }
@@ -127,6 +120,14 @@ impl Limiter {
             Some(until) if now < until => Err(TooOften { retry_after: until.since(now) }),
             _ => Ok(()),
         }
+    }
+}
+
+/// One source: an IPv4 address, or the /64 that an IPv6 host commands.
+pub fn network(ip: IpAddr) -> String {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).to_string(),
     }
 }
 
@@ -223,11 +224,20 @@ mod tests {
         let (limiter, clock) = limiter(50);
         let acme = TenantUid::stored("acme");
         for caller in 0..10_000 {
-            let _ = limiter.check(Limited::Token, &acme, &caller.to_string());
+            let _ = limiter.check(Limited::KeptRequest, &acme, &caller.to_string());
         }
-        assert!(limiter.buckets[Limited::Token as usize].len() <= 50 + 1024);
+        assert!(limiter.buckets[Limited::KeptRequest as usize].len() <= 50 + 1024);
         clock.advance(Duration::from_hours(1));
-        assert_eq!(limiter.check(Limited::Token, &acme, "new"), Ok(()));
-        assert_eq!(limiter.buckets[Limited::Token as usize].len(), 1);
+        assert_eq!(limiter.check(Limited::KeptRequest, &acme, "new"), Ok(()));
+        assert_eq!(limiter.buckets[Limited::KeptRequest as usize].len(), 1);
+    }
+
+    #[test]
+    fn an_ipv6_64_is_one_source_and_a_mapped_address_is_ipv4() {
+        let of = |ip: &str| network(ip.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::5"), of("2001:db8:1:2:ffff::1"));
+        assert_ne!(of("2001:db8:1:2::5"), of("2001:db8:1:3::5"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
     }
 }

@@ -10,6 +10,16 @@ use crate::session::LogoutRequest;
 use crate::storage::Result;
 use crate::token;
 
+/// The parameters of a logout request (§2).
+pub const PARAMETERS: [&str; 6] = [
+    "id_token_hint",
+    "logout_hint",
+    "client_id",
+    "post_logout_redirect_uri",
+    "state",
+    "ui_locales",
+];
+
 /// What a logout request comes down to. A hint that cannot be read, a client that is not there and
 /// an address that is not registered are left out: the user can sign out all the same.
 pub async fn read(call: &Call<'_>, params: &Params) -> Result<LogoutRequest> {

@@ -11,12 +11,14 @@ pub enum PushedRequest {}
 /// endpoint by GET, which carries the cookies.
 #[async_trait]
 pub trait PushedRequests: Send + Sync {
-    /// Keeps `payload` until `expires_at`.
+    /// Keeps `payload` until `expires_at`. Where room is bounded, what has expired by `now` makes
+    /// room; past that the answer is `Unavailable`.
     async fn push_request(
         &self,
         id: &Digest<PushedRequest>,
         payload: &str,
         expires_at: Timestamp,
+        now: Timestamp,
     ) -> Result<()>;
 
     /// Takes it: one winner among any number of callers.

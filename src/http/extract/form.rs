@@ -54,7 +54,7 @@ fn refuse(invalid: InvalidParams) -> Response {
 }
 
 /// One content type, of a form, in UTF-8 (RFC 6749 appendix B).
-fn is_form(headers: &HeaderMap) -> bool {
+pub(in crate::http) fn is_form(headers: &HeaderMap) -> bool {
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     let (Some(only), None) = (types.next(), types.next()) else { return false };
     let Ok(text) = only.to_str() else { return false };

@@ -6,6 +6,7 @@ mod peer;
 mod tenant;
 
 pub use authorization::Authorization;
+pub(in crate::http) use form::is_form;
 pub use form::{Form, Query};
 pub(in crate::http) use peer::{RequestId, client_address};
 pub use tenant::Request;

@@ -1,23 +1,17 @@
-use std::time::Duration;
-
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
+use super::kept::{keep, take};
 use super::refused::{self, Back};
 use super::show::{self, Frame, with_cookie};
 use super::visitor::Visitor;
-use crate::base::{Digest, base64url};
-use crate::http::extract::Request;
+use crate::http::extract::{Request, is_form};
 use crate::http::{Edge, reply};
-use crate::oauth::authorize::{self, Answer, Page, Refused, with_query};
-use crate::oauth::{Call, Params};
+use crate::oauth::authorize::{self, Answer, Page, PageCause, Refused, with_query};
+use crate::oauth::{Call, InvalidParams, Params};
 use crate::session::{Interaction as _, OpenInteraction, PendingAuthorization};
-use crate::storage::TakePushed;
-
-/// How long a request waits for the browser to come round once more.
-const ROUND: Duration = Duration::from_mins(1);
 
 /// `GET {issuer}/authorize` (OpenID Connect Core §3.1.2.1): a new request, one that came by a POST
 /// from elsewhere (`pushed`), or one that waited for its user (`txn`).
@@ -50,41 +44,26 @@ pub(in crate::http) async fn post(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let done = push(&edge, &request, &body).await;
+    let done = push(&edge, &request, &headers, &body).await;
     done.unwrap_or_else(|refused| refused::refused(&edge, &request, &headers, &refused))
 }
 
-async fn push(edge: &Edge, request: &Request, body: &[u8]) -> Result<Response, Refused> {
+async fn push(
+    edge: &Edge,
+    request: &Request,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response, Refused> {
+    if !is_form(headers) {
+        return Err(Refused::Page(PageCause::Params(InvalidParams::Malformed)));
+    }
     let asked = authorize::Request::parse(body).map_err(Refused::Page)?;
     if let Some(url) = authorize::refuse_early(&call(edge, request), &asked).await? {
         return Ok(reply::see_other(&url));
     }
-    let id = keep(edge, request, body).await?;
+    let id = keep(edge, request, asked.params(), &authorize::PARAMETERS).await?;
     let path = show::path(&request.tenant, "/authorize");
     Ok(reply::see_other(&with_query(&path, &[("pushed", &id)])))
-}
-
-/// Keeps the parameters of a POST until the browser comes round with its cookies.
-pub(super) async fn keep(
-    edge: &Edge,
-    request: &Request,
-    body: &[u8],
-) -> crate::storage::Result<String> {
-    let id: [u8; 32] = edge.app.services.entropy.bytes();
-    // No text of a database may have a NUL in it.
-    let text = String::from_utf8_lossy(body).replace('\0', "%00");
-    let until = request.now.plus(ROUND);
-    request.tenant.store.push_request(&Digest::of(&id), &text, until).await?;
-    Ok(base64url::encode(id))
-}
-
-/// What was kept under `id`; none when it was taken before or is too old.
-pub(super) async fn take(request: &Request, id: &str) -> Result<Option<String>, Refused> {
-    let Ok(id) = base64url::decode(id) else { return Ok(None) };
-    Ok(match request.tenant.store.take_request(&Digest::of(&id), request.now).await? {
-        TakePushed::Taken(text) => Some(text),
-        TakePushed::Unknown => None,
-    })
 }
 
 async fn begin(

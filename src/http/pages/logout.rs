@@ -5,14 +5,15 @@ use axum::response::Response;
 use minijinja::context;
 use minijinja::value::{Serde, Value};
 
-use super::authorize::{call, keep, take};
+use super::authorize::call;
+use super::kept::{keep, take};
 use super::refused::{self, Back};
 use super::show::{self, Frame, name_of, with_cookie};
 use super::visitor::{Visitor, is_ours};
-use crate::http::extract::Request;
+use crate::http::extract::{Request, is_form};
 use crate::http::{Edge, reply};
-use crate::oauth::Params;
-use crate::oauth::authorize::{Refused, with_query};
+use crate::oauth::authorize::{PageCause, Refused, with_query};
+use crate::oauth::{InvalidParams, Params};
 use crate::oidc::logout;
 use crate::session::{self, Interaction as _, LogoutRequest, OpenInteraction};
 
@@ -33,9 +34,6 @@ async fn asked(
     headers: &HeaderMap,
     query: &str,
 ) -> Result<Response, Refused> {
-    // A parameter that comes twice or cannot be read is left out: signing out works all the same.
-    let read =
-        |text: &[u8]| Params::parse_unrepeated(text).map(|(params, _)| params).unwrap_or_default();
     let mut params = read(query.as_bytes());
     if let Some(id) = params.get("pushed") {
         params = take(request, id).await?.map(|text| read(text.as_bytes())).unwrap_or_default();
@@ -76,15 +74,32 @@ pub(in crate::http) async fn post(
             let leaves = params.get("decision") == Some("logout");
             confirmed(&edge, &request, &headers, txn, token, leaves).await
         }
-        _ => match keep(&edge, &request, &body).await {
-            Ok(id) => {
-                let path = show::path(&request.tenant, "/logout");
-                Ok(reply::see_other(&with_query(&path, &[("pushed", &id)])))
-            }
-            Err(error) => Err(error.into()),
-        },
+        _ => push(&edge, &request, &headers, &body).await,
     };
     done.unwrap_or_else(|refused| refused::refused(&edge, &request, &headers, &refused))
+}
+
+async fn push(
+    edge: &Edge,
+    request: &Request,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response, Refused> {
+    if !is_form(headers) {
+        return Err(Refused::Page(PageCause::Params(InvalidParams::Malformed)));
+    }
+    let params = read(body);
+    let path = show::path(&request.tenant, "/logout");
+    if logout::PARAMETERS.iter().all(|name| params.get(name).is_none()) {
+        return Ok(reply::see_other(&path));
+    }
+    let id = keep(edge, request, &params, &logout::PARAMETERS).await?;
+    Ok(reply::see_other(&with_query(&path, &[("pushed", &id)])))
+}
+
+/// A parameter that comes twice or cannot be read is left out: signing out works all the same.
+fn read(text: &[u8]) -> Params {
+    Params::parse_unrepeated(text).map(|(params, _)| params).unwrap_or_default()
 }
 
 async fn confirmed(

@@ -7,6 +7,7 @@
 pub(in crate::http) mod authorize;
 pub(in crate::http) mod brand;
 pub(in crate::http) mod consent;
+mod kept;
 pub(in crate::http) mod login;
 pub(in crate::http) mod logout;
 pub(in crate::http) mod problem;

@@ -9,6 +9,7 @@ use super::show::{Frame, name_of};
 use crate::http::Edge;
 use crate::http::extract::Request;
 use crate::http::reply;
+use crate::limits::TooOften;
 use crate::model::Client;
 use crate::oauth::authorize::{PageCause, Refused, UnregisteredUri};
 
@@ -64,7 +65,11 @@ pub(super) fn refuse(
     let fix = Some(edge.templates.text("error", &fix_key)).filter(|text| *text != fix_key);
     if wants_json(headers) {
         let description = fix.unwrap_or(lead);
-        let error = if status.is_server_error() { "server_error" } else { "invalid_request" };
+        let error = match status {
+            StatusCode::TOO_MANY_REQUESTS => "temporarily_unavailable",
+            _ if status.is_server_error() => "server_error",
+            _ => "invalid_request",
+        };
         let body = serde_json::json!({ "error": error, "error_description": description });
         return reply::json(status, &body);
     }
@@ -89,11 +94,13 @@ pub(super) fn refused(
     let cause = match refused {
         Refused::Page(cause) => cause,
         Refused::Store(error) => return unavailable(edge, request, headers, error),
+        Refused::TooOften(often) => return too_often(edge, request, headers, *often),
     };
-    tracing::info!(?cause, "refused an authorization request");
+    tracing::info!(cause = told(cause), "refused a request");
     let mut refusal = Refusal { key: "request", ..Refusal::default() };
     match cause {
         PageCause::Params(_) => refusal.fix = Some("params_fix"),
+        PageCause::TooLong => refusal.fix = Some("too_long_fix"),
         PageCause::Repeated(_) => refusal.fix = Some("repeated_fix"),
         PageCause::NoClient => refusal.fix = Some("no_client_fix"),
         PageCause::NoRedirectUri => refusal.fix = Some("no_redirect_fix"),
@@ -106,6 +113,17 @@ pub(super) fn refused(
         }
     }
     refuse(edge, request, headers, StatusCode::BAD_REQUEST, &refusal)
+}
+
+/// A cause for the log. What a stranger sent is not written there at any length.
+fn told(cause: &PageCause) -> String {
+    match cause {
+        PageCause::RedirectUri(uri) => {
+            let start: String = uri.received.chars().take(200).collect();
+            format!("RedirectUri({start:?})")
+        }
+        other => format!("{other:?}"),
+    }
 }
 
 /// What was sent beside what is registered: only where the server runs for developers.
@@ -134,6 +152,15 @@ pub(super) fn unavailable(
     let status = StatusCode::SERVICE_UNAVAILABLE;
     let response = refuse(edge, request, headers, status, &refusal);
     super::show::with_retry_after(response, 1)
+}
+
+/// Too many requests from one network: 429, and when to come back.
+fn too_often(edge: &Edge, request: &Request, headers: &HeaderMap, often: TooOften) -> Response {
+    tracing::info!("refused one request too many");
+    let refusal = Refusal { key: "limited", ..Refusal::default() };
+    let response = refuse(edge, request, headers, StatusCode::TOO_MANY_REQUESTS, &refusal);
+    let seconds = often.retry_after.as_millis().div_ceil(1000);
+    super::show::with_retry_after(response, u64::try_from(seconds).unwrap_or(u64::MAX))
 }
 
 /// The form did not come from a page of ours, or its page belongs to another session.

@@ -1,5 +1,6 @@
 use std::borrow::Cow;
 
+use crate::limits::TooOften;
 use crate::oauth::{ErrorCode, InvalidParams};
 use crate::storage::StoreError;
 
@@ -9,6 +10,8 @@ use crate::storage::StoreError;
 pub enum PageCause {
     /// The parameters cannot be read.
     Params(InvalidParams),
+    /// Together the parameters are longer than we keep.
+    TooLong,
     /// `client_id` or `redirect_uri` came twice.
     Repeated(&'static str),
     /// No `client_id`.
@@ -39,6 +42,8 @@ pub enum Refused {
     Page(PageCause),
     /// The store could not answer: 503.
     Store(StoreError),
+    /// Too many requests from there: 429.
+    TooOften(TooOften),
 }
 
 impl From<StoreError> for Refused {

@@ -14,7 +14,7 @@ mod steps;
 
 pub use consent::is_remembered;
 pub use error::{Cause, PageCause, Refused, UnregisteredUri};
-pub use request::Request;
+pub use request::{PARAMETERS, Request};
 pub use respond::with_query;
 pub use steps::Step;
 

@@ -20,6 +20,30 @@ use crate::token;
 /// All parameters together; what is carried on besides must fit into an address of ours.
 const LIMIT: usize = 4096;
 
+/// The parameters of an authorization request that we read, or that OpenID Connect Core §3.1.2.1
+/// lets us leave aside.
+pub const PARAMETERS: [&str; 19] = [
+    "response_type",
+    "client_id",
+    "redirect_uri",
+    "scope",
+    "state",
+    "response_mode",
+    "code_challenge",
+    "code_challenge_method",
+    "resource",
+    "nonce",
+    "display",
+    "prompt",
+    "max_age",
+    "ui_locales",
+    "claims_locales",
+    "id_token_hint",
+    "login_hint",
+    "acr_values",
+    "claims",
+];
+
 /// An authorization request as it arrived.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -41,6 +65,11 @@ impl Request {
             return Err(PageCause::UnknownClient);
         }
         Ok(Self { params, repeated })
+    }
+
+    /// The parameters that came once, and every `resource`.
+    pub fn params(&self) -> &Params {
+        &self.params
     }
 
     fn is_too_long(&self) -> bool {

@@ -11,9 +11,13 @@ impl PushedRequests for MemoryTenant {
         id: &Digest<PushedRequest>,
         payload: &str,
         expires_at: Timestamp,
+        now: Timestamp,
     ) -> Result<()> {
         let cap = self.store.0.caps.pushed_requests;
         self.change(|rows, _| {
+            if rows.pushed.len() >= cap {
+                rows.pushed.retain(|_, (_, expires_at)| now < *expires_at);
+            }
             if rows.pushed.len() >= cap {
                 return Err(StoreError::unavailable("too many requests are waiting"));
             }

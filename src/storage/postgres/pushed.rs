@@ -13,6 +13,7 @@ impl PushedRequests for View {
         id: &Digest<PushedRequest>,
         payload: &str,
         expires_at: Timestamp,
+        _now: Timestamp,
     ) -> Result<()> {
         let statement = self
             .sql(

@@ -12,6 +12,7 @@ impl PushedRequests for SqliteTenant {
         id: &Digest<PushedRequest>,
         payload: &str,
         expires_at: Timestamp,
+        _now: Timestamp,
     ) -> Result<()> {
         let push = sql!(
             "INSERT INTO par_requests (tenant_uid, request_hash, payload, expires_at)

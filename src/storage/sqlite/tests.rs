@@ -282,10 +282,10 @@ async fn a_full_disk_is_unavailable_and_passes() {
     // Never less than the file has: it cannot grow.
     limit(1).await;
     let large = "x".repeat(100_000);
-    let push = tenant.push_request(&Digest::of(b"1"), &large, NOW).await;
+    let push = tenant.push_request(&Digest::of(b"1"), &large, NOW, NOW).await;
     assert!(matches!(push, Err(StoreError::Unavailable(_))), "{push:?}");
     limit(1_000_000).await;
-    tenant.push_request(&Digest::of(b"1"), &large, NOW).await.unwrap();
+    tenant.push_request(&Digest::of(b"1"), &large, NOW, NOW).await.unwrap();
     assert_eq!(integrity(&store).await, "ok");
     store.close().await;
 }

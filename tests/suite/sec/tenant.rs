@@ -234,7 +234,7 @@ async fn sec_tenant_24(engine: Engine) {
         let seen = tenant.store.remember_jti("assertion", &[7; 32], until, now).await.unwrap();
         assert_eq!(seen, pmp_auth::storage::RememberJti::Fresh);
         let id = pmp_auth::base::Digest::of(b"the same id");
-        tenant.store.push_request(&id, tenant.slug.as_str(), until).await.unwrap();
+        tenant.store.push_request(&id, tenant.slug.as_str(), until, now).await.unwrap();
     }
     let id = pmp_auth::base::Digest::of(b"the same id");
     for tenant in [&acme, &other] {

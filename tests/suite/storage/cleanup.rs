@@ -44,7 +44,7 @@ async fn fill(bed: &Bed) {
         t.issue_access_token(&opaque(None, NOW)).await.unwrap();
         t.append_revocations(&[entry(RevocationKey::Jti("x".into()))], NOW, &AUDIT).await.unwrap();
         let _ = t.remember_jti("p", &[1; 32], after(60), NOW).await.unwrap();
-        t.push_request(&digest("id"), "x", after(60)).await.unwrap();
+        t.push_request(&digest("id"), "x", after(60), NOW).await.unwrap();
         let rule = LimitRule {
             free: 1,
             first_delay: Duration::ZERO,
@@ -187,7 +187,7 @@ async fn a_session_is_kept_for_a_day_after_its_end(bed: Bed) {
 async fn a_batch_is_bounded_and_says_that_there_is_more(bed: Bed) {
     let t = bed.tenant("acme").await;
     for n in 0..5 {
-        t.push_request(&digest(&n.to_string()), "x", after(60)).await.unwrap();
+        t.push_request(&digest(&n.to_string()), "x", after(60), NOW).await.unwrap();
     }
     let batch = async |dry_run| {
         let cleaned = bed.cleanup_expired_data(after(60), 2, dry_run).await.unwrap();
@@ -203,7 +203,7 @@ async fn many_cleaners_delete_each_row_once(bed: Bed) {
     bed.warm().await;
     let t = bed.tenant("acme").await;
     for n in 0..40 {
-        t.push_request(&digest(&n.to_string()), "x", after(60)).await.unwrap();
+        t.push_request(&digest(&n.to_string()), "x", after(60), NOW).await.unwrap();
     }
     let deleted = race(RACERS / 5, |_| {
         let store = bed.store.clone();

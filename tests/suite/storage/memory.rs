@@ -41,14 +41,28 @@ async fn tokens_of_an_earlier_process_are_dead() {
 async fn past_a_bound_requests_are_refused_and_none_is_forgotten() {
     let (store, t) = bounded().await;
     for id in ["a", "b"] {
-        t.push_request(&digest(id), id, after(60)).await.unwrap();
+        t.push_request(&digest(id), id, after(60), NOW).await.unwrap();
     }
-    refused(&t.push_request(&digest("c"), "c", after(60)).await);
+    refused(&t.push_request(&digest("c"), "c", after(60), NOW).await);
     assert_eq!(t.take_request(&digest("a"), NOW).await.unwrap(), TakePushed::Taken("a".into()));
-    t.push_request(&digest("c"), "c", after(90)).await.unwrap();
-    refused(&t.push_request(&digest("d"), "d", after(90)).await);
+    t.push_request(&digest("c"), "c", after(90), NOW).await.unwrap();
+    refused(&t.push_request(&digest("d"), "d", after(90), NOW).await);
     store.cleanup_expired_data(after(60), 100, false).await.unwrap();
-    t.push_request(&digest("d"), "d", after(90)).await.unwrap();
+    t.push_request(&digest("d"), "d", after(90), NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn past_a_bound_expired_requests_make_room() {
+    let (_, t) = bounded().await;
+    t.push_request(&digest("a"), "a", after(60), NOW).await.unwrap();
+    t.push_request(&digest("b"), "b", after(90), NOW).await.unwrap();
+    refused(&t.push_request(&digest("c"), "c", after(119), after(59)).await);
+    t.push_request(&digest("c"), "c", after(120), after(60)).await.unwrap();
+    refused(&t.push_request(&digest("d"), "d", after(120), after(60)).await);
+    for id in ["b", "c"] {
+        let taken = t.take_request(&digest(id), after(60)).await.unwrap();
+        assert_eq!(taken, TakePushed::Taken(id.into()));
+    }
 }
 
 #[tokio::test]

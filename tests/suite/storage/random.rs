@@ -429,7 +429,7 @@ async fn run_simple(t: &TenantHandle, step: &Step, now: Timestamp) -> Told {
             told(t.remember_jti("p", &[*n; 32], now.plus(Duration::from_mins(1)), now).await)
         }
         Step::Push(n) => {
-            told(t.push_request(&id_of(*n), "x", now.plus(Duration::from_mins(1))).await)
+            told(t.push_request(&id_of(*n), "x", now.plus(Duration::from_mins(1)), now).await)
         }
         Step::Take(n) => told(t.take_request(&id_of(*n), now).await),
         Step::Attempt(n) => told(t.attempt(&id(n), &RULE, now).await),

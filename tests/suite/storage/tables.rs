@@ -83,7 +83,7 @@ async fn fill(bed: &Bed, uid: &TenantUid) {
     t.remember_consent(&consent, &AUDIT).await.unwrap();
     t.issue_access_token(&opaque(None, NOW)).await.unwrap();
     let _ = t.remember_jti("p", &[1; 32], after(60), NOW).await.unwrap();
-    t.push_request(&digest("id"), "x", after(60)).await.unwrap();
+    t.push_request(&digest("id"), "x", after(60), NOW).await.unwrap();
     let rule = LimitRule {
         free: 1,
         first_delay: Duration::ZERO,
@@ -142,9 +142,9 @@ async fn the_sql_function_cleans_up_as_the_store_does(bed: Bed) {
     let t = bed.tenant("acme").await;
     let past = Timestamp::from_seconds(1_000_000_000);
     for n in 0..3 {
-        t.push_request(&digest(&n.to_string()), "x", past).await.unwrap();
+        t.push_request(&digest(&n.to_string()), "x", past, NOW).await.unwrap();
     }
-    t.push_request(&digest("live"), "x", Timestamp::FAR_FUTURE).await.unwrap();
+    t.push_request(&digest("live"), "x", Timestamp::FAR_FUTURE, NOW).await.unwrap();
     let deleted = bed.place.sql("SELECT cleanup_expired_data()").await;
     assert_eq!(deleted, ["3"]);
     let left = bed.place.sql("SELECT count(*) FROM par_requests").await;

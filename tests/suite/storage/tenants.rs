@@ -108,7 +108,7 @@ async fn a_deleted_tenant_leaves_only_its_records_and_its_slug_is_free(bed: Bed)
     let _ = t.add_first_key(&key, &AUDIT).await.unwrap();
     let _ = t.create_client(&client("app"), NOW, &AUDIT).await.unwrap();
     let _ = t.set_client_disabled(&app(), true, &change(NOW)).await.unwrap();
-    t.push_request(&digest("id"), "x", after(60)).await.unwrap();
+    t.push_request(&digest("id"), "x", after(60), NOW).await.unwrap();
     let _ = t.remember_jti("p", &[1; 32], after(60), NOW).await.unwrap();
     let token = opaque(None, NOW);
     t.issue_access_token(&token).await.unwrap();
