@@ -27,6 +27,9 @@ impl Cleanup {
         let result = self.clean(&desk).await;
         desk.close().await;
         print(self.output, &result?);
+        if self.dry_run {
+            output::talk("nothing was deleted: these rows would be");
+        }
         Ok(())
     }
 

@@ -98,7 +98,9 @@ async fn set(desk: &Desk, which: &Which, disabled: bool) -> Result<(), Failure> 
     output::talk(match (outcome, disabled) {
         (SetClientState::Unchanged, _) => "it was so already",
         (SetClientState::Changed, true) => "disabled; its grants and tokens are revoked",
-        (SetClientState::Changed, false) => "enabled",
+        (SetClientState::Changed, false) => {
+            "enabled; right after it was disabled, tokens are issued again within 10 seconds"
+        }
     });
     Ok(())
 }

@@ -19,7 +19,13 @@ use crate::tenant::{Registry, Tenant};
 #[derive(Debug, Clone, Args)]
 pub(super) struct ConfigArg {
     /// The configuration file
-    #[arg(long, env = "PMP_AUTH_CONFIG", default_value = "config.yaml", value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        env = "PMP_AUTH_CONFIG",
+        default_value = "config.yaml",
+        value_name = "FILE"
+    )]
     pub(super) config: PathBuf,
 }
 

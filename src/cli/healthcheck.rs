@@ -24,7 +24,9 @@ impl Healthcheck {
         };
         let server = Loopback::new(address)?;
         let url = format!("http://{address}/readyz");
-        let answer = server.send(Outgoing { url: &url, authorization: None, form: None }).await?;
+        let outgoing = Outgoing { url: &url, authorization: None, form: None };
+        let answer = server.send(outgoing).await;
+        let answer = answer.map_err(|error| Failure::because(format!("{address}: {error}")))?;
         if answer.status == 200 {
             return Ok(());
         }

@@ -7,6 +7,7 @@ use super::desk::{ConfigArg, Desk};
 use super::exit::Failure;
 use super::output::{self, Format};
 use crate::model::client::SigningAlg;
+use crate::model::key::KeyState;
 use crate::storage::RotateKey;
 
 /// Signing keys of a tenant
@@ -103,7 +104,10 @@ async fn list(desk: &Desk, tenant: &str, format: Format) -> Result<(), Failure> 
             json!({
                 "kid": key.kid, "alg": key.alg.as_str(), "state": key.state.as_str(),
                 "created": key.created_at.to_string(), "signs_from": key.activates_at.to_string(),
-                "published_until": key.expires_at.map(|at| at.to_string()),
+                "published_until": key
+                    .expires_at
+                    .filter(|_| key.state != KeyState::Compromised)
+                    .map(|at| at.to_string()),
             })
         })
         .collect();
@@ -147,7 +151,10 @@ async fn rotate(desk: &Desk, name: &str, alg: Option<Alg>, lead: Duration) -> Re
 async fn compromise(desk: &Desk, name: &str, kid: &str) -> Result<(), Failure> {
     let tenant = desk.running(name).await?;
     if tenant.keys.compromise(kid, desk.now, &desk.audit).await? {
-        output::talk("nothing that key signed is believed any more; a new key signs");
+        output::talk(
+            "nothing that key signed is believed any more, and another key signs; running servers follow \
+             within seconds, verifiers that keep the key set within its max-age (5 minutes)",
+        );
         Ok(())
     } else {
         Err(Failure::because(format!("there is no key `{kid}`; `keys list` shows those there are")))

@@ -43,8 +43,14 @@ impl Serve {
             warn!("{warning}");
         }
         let templates = Arc::new(Templates::new()?);
-        let listening =
-            Listening::bind(settings.server.listen, settings.server.admin_listen).await?;
+        let (listen, operators) = (settings.server.listen, settings.server.admin_listen);
+        let listening = Listening::bind(listen, operators).await.map_err(|error| {
+            let also = operators.map_or_else(String::new, |address| format!(" and {address}"));
+            Failure::because(format!(
+                "cannot listen on {listen}{also}: {error}\n    fix: stop what listens there, or \
+                 choose another address with --listen or server.listen"
+            ))
+        })?;
         let address = listening.address()?;
         let app = App::start(settings, Surroundings::default()).await?;
         let _ = app.listening.set(address);

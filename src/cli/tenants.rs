@@ -93,7 +93,14 @@ impl Command {
                 }
                 let (record, _) = desk.tenant(&tenant).await?;
                 let change = desk.change(&record.slug);
-                done(desk.store.delete_tenant(&record.uid, &change).await?, "deleted")
+                done(desk.store.delete_tenant(&record.uid, &change).await?, "deleted")?;
+                if desk.settings.tenants.contains_key(&record.slug) {
+                    output::talk(&format!(
+                        "`{tenant}` is in the configuration: take it out there, or the next start \
+                         makes it anew, empty and with new keys"
+                    ));
+                }
+                Ok(())
             }
         }
     }

@@ -102,6 +102,9 @@ impl Registry {
     pub async fn run(self: Arc<Self>, clock: Arc<dyn Clock>, stop: CancellationToken) {
         let mut hints = self.store.watch().hints();
         let mut failing = false;
+        // A round that a hint brought may find what it is about read too lately to read it again:
+        // the round after it looks once more.
+        let mut owed = false;
         loop {
             let hinted = tokio::select! {
                 () = stop.cancelled() => return,
@@ -111,7 +114,8 @@ impl Registry {
                     Err(RecvError::Closed) => return,
                 },
             };
-            let age = if hinted { TICK } else { RELOAD };
+            let age = if hinted || owed { TICK } else { RELOAD };
+            owed = hinted;
             // What is read now answers every hint so far, and none that comes later.
             while hints.try_recv().is_ok() {}
             let began = Instant::now();
