@@ -63,6 +63,9 @@ pub struct GrantTerms {
     pub amr: Vec<String>,
     /// When the user proved who they are.
     pub auth_time: Timestamp,
+    /// The latest end of the session that it dies with; none when it outlives its session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_ends: Option<Timestamp>,
 }
 
 /// A grant as storage keeps it.

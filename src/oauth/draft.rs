@@ -1,8 +1,13 @@
 //! An access token on its way: what it will say is settled before anything is spent, and it is made
 //! after that.
 
-use serde_json::{Map, Value};
+use std::sync::Arc;
+use std::time::Duration;
 
+use serde_json::{Map, Value};
+use tokio::task::JoinHandle;
+
+use super::grants::refresh_token::windows;
 use super::target::Target;
 use super::token::TokenResponse;
 use super::{Call, Cause, TokenError};
@@ -10,8 +15,9 @@ use crate::base::{Secret, Timestamp};
 use crate::identity::claims;
 use crate::model::client::AccessTokenFormat;
 use crate::model::token::AccessClaims;
-use crate::model::{Client, GrantId, Scope, SessionId, UserId};
+use crate::model::{Client, ClientId, GrantId, Scope, SessionId, UserId};
 use crate::storage::{NewOpaqueToken, Result as Stored};
+use crate::tenant::Tenant;
 use crate::token::access::{self, Minted};
 use crate::token::id::{self, IdClaims};
 
@@ -191,9 +197,12 @@ pub(in crate::oauth) async fn wanted_in_id_token(
     Ok(user.map(|user| claims::requested(&user, wanted, "id_token")).unwrap_or_default())
 }
 
+/// A refresh head: the grant, and the generation of its token.
+type Head = (GrantId, u32);
+
 /// Which access tokens of a refresh head were met in use, so that the hint to storage is written
 /// once (`Grants::mark_head_seen`).
-pub struct SeenHeads(moka::sync::Cache<(GrantId, u32), ()>);
+pub struct SeenHeads(moka::sync::Cache<Head, ()>);
 
 impl Default for SeenHeads {
     fn default() -> Self {
@@ -207,18 +216,58 @@ impl SeenHeads {
     pub(crate) fn met(&self, call: &Call<'_>, claims: &AccessClaims) {
         let (Some(grant), Some(generation)) = (claims.grant, claims.generation) else { return };
         // The first generation has no predecessor that could be presented again.
-        let settings = &call.tenant.settings.lifetimes;
-        let window = settings.refresh_long_window.unwrap_or(settings.access_token);
-        if generation < 2 || call.now.since(claims.issued_at) > window {
+        if generation < 2 {
             return;
         }
-        if self.0.entry((grant, generation)).or_insert(()).is_fresh() {
-            let store = call.tenant.store.clone();
-            tokio::spawn(async move {
-                if let Err(error) = store.mark_head_seen(grant, generation).await {
-                    tracing::debug!(%grant, "could not note that a refresh head is in use: {error}");
-                }
-            });
+        let (tenant, client) = (Arc::clone(call.tenant), claims.client.clone());
+        let age = call.now.since(claims.issued_at);
+        let head = (grant, generation);
+        drop(self.once(head, async move { note(&tenant, &client, head, age).await }));
+    }
+
+    /// Writes for a head that was not met before; a failure leaves it to the next meeting.
+    fn once(
+        &self,
+        head: Head,
+        write: impl Future<Output = Stored<()>> + Send + 'static,
+    ) -> Option<JoinHandle<()>> {
+        if !self.0.entry(head).or_insert(()).is_fresh() {
+            return None;
         }
+        let met = self.0.clone();
+        Some(tokio::spawn(async move {
+            if let Err(error) = write.await {
+                met.invalidate(&head);
+                tracing::debug!(grant = %head.0, "could not note a refresh head in use: {error}");
+            }
+        }))
+    }
+}
+
+/// Tells storage, unless the predecessor of `head` cannot be replaced any more after `age`.
+async fn note(tenant: &Tenant, client: &ClientId, head: Head, age: Duration) -> Stored<()> {
+    let Some(client) = tenant.client(client).await? else { return Ok(()) };
+    let window = windows(&tenant.settings.lifetimes, &client).long;
+    // Tokens count in whole seconds.
+    if window.is_zero() || age > window + Duration::from_secs(1) {
+        return Ok(());
+    }
+    tenant.store.mark_head_seen(head.0, head.1).await
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::storage::StoreError;
+
+    #[tokio::test]
+    async fn a_head_is_noted_once_and_again_only_if_that_failed() {
+        let (seen, head) = (SeenHeads::default(), (GrantId(Uuid::from_u128(1)), 2));
+        let failed = seen.once(head, async { Err(StoreError::unavailable("gone")) });
+        failed.expect("a first write").await.unwrap();
+        seen.once(head, async { Ok(()) }).expect("a second write").await.unwrap();
+        assert!(seen.once(head, async { Ok(()) }).is_none());
     }
 }

@@ -43,8 +43,12 @@ pub struct PendingAuthorization {
     /// The `sub` that must be the one who signs in: from `id_token_hint`, or asked for in `claims`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// A session that must not be used: it is too old for `max_age`, or the request or the user
-    /// wants a new sign-in.
+    /// A session that signed in before this must not be used: the time of the request when that or
+    /// the user wants a new sign-in, and so long before it as `max_age` allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_in_after: Option<Timestamp>,
+    /// Nor must this one, whenever it signed in: it was there when a new sign-in was wanted, perhaps
+    /// for a millisecond less than can be told, or it is not of whom the request means.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_session: Option<SessionId>,
     /// Whether that is because someone else may want to sign in: `prompt=select_account`, or the
@@ -176,6 +180,7 @@ mod tests {
             claims: None,
             login_hint: None,
             subject: None,
+            signed_in_after: None,
             not_session: None,
             another_account: false,
             ask_consent: false,

@@ -42,7 +42,7 @@ fn digest_of(cookie: &str) -> Option<Digest<SessionCookie>> {
 /// A sign-in that succeeded, and what its session shall be.
 #[derive(Debug)]
 pub struct NewSignIn<'a> {
-    /// Who.
+    /// Who, as they were when the password was verified.
     pub user: &'a User,
     /// How (RFC 8176).
     pub amr: Vec<String>,
@@ -65,7 +65,7 @@ pub struct Begun {
 pub enum BeginSession {
     /// It lives.
     Begun(Begun),
-    /// The user was disabled or deleted meanwhile.
+    /// The user was disabled or deleted meanwhile, or has another password by now.
     UserNotLive,
 }
 
@@ -85,6 +85,7 @@ pub async fn begin(
         id: SessionId(entropy.uuid()),
         cookie: Digest::of(&value),
         user: sign_in.user.id,
+        password_changed_at: sign_in.user.password_changed_at,
         amr: sign_in.amr,
         acr: None,
         auth_time: now,

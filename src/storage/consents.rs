@@ -11,7 +11,8 @@ pub trait Consents: Send + Sync {
     /// What the user once allowed the client.
     async fn find_consent(&self, user: UserId, client: &ClientId) -> Result<Option<Consent>>;
 
-    /// Remembers a consent, adding to what was there. Audits `consent.remembered`.
+    /// Remembers a consent: its scope is added to what was there for the same set of resources; one
+    /// for other resources takes its place ([`Consent::after`]). Audits `consent.remembered`.
     async fn remember_consent(&self, consent: &Consent, audit: &Audit) -> Result<()>;
 
     /// The consents of a user, by client.

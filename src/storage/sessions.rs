@@ -8,8 +8,8 @@ use crate::model::{Audit, SessionId, UserId};
 /// Browser sessions.
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// Begins a session, if the user (read `FOR SHARE`) is there and enabled; also sets the user's
-    /// last login. When `new.replaces` names a live session of the same browser, that one ends in
+    /// Begins a session, if the user (read `FOR SHARE`) is there and enabled, and still has the
+    /// password of `new.password_changed_at`; also sets the user's last login. When `new.replaces` names a live session of the same browser, that one ends in
     /// the same transaction. Audits `login.succeeded`.
     async fn create_session(
         &self,
@@ -55,6 +55,9 @@ pub struct NewSession {
     pub cookie: Digest<SessionCookie>,
     /// Who signed in.
     pub user: UserId,
+    /// When the password that was verified had been set: one that was changed meanwhile proves
+    /// nothing any more.
+    pub password_changed_at: Timestamp,
     /// How.
     pub amr: Vec<String>,
     /// How surely.
@@ -79,7 +82,7 @@ pub struct NewSession {
 pub enum CreateSession {
     /// It lives.
     Created,
-    /// The user is disabled or gone.
+    /// The user is disabled or gone, or has another password by now.
     UserNotLive,
 }
 

@@ -76,6 +76,7 @@ fn grant(head: RefreshHead) -> Grant {
             acr: None,
             amr: Vec::new(),
             auth_time: T0,
+            session_ends: None,
         },
         jkt: None,
         offline: true,

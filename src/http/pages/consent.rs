@@ -182,6 +182,7 @@ async fn decide(
         Decision::Allow => authorize::allow(&call, pending, Some(session)).await?,
         Decision::Deny => authorize::deny(&call, &pending, Some(session)).await?,
         Decision::Other => {
+            pending.signed_in_after = Some(call.now);
             pending.not_session = Some(session.id);
             pending.another_account = true;
             Answer::Ask(Page::Login, Box::new(pending))

@@ -62,16 +62,13 @@ pub async fn begin(
             return Ok(Answer::Redirect(url));
         }
     };
-    let Valid { client, mut pending, prompt, signed_in_after } = valid;
+    let Valid { client, mut pending, prompt } = valid;
     if let Some(session) = session {
-        let too_old = signed_in_after.is_some_and(|after| session.auth_time < after);
-        // max_age=0 is prompt=login (OpenID Connect Core §3.1.2.1): no sign-in before this request
-        // is young enough, not even one of this very millisecond.
-        let never = signed_in_after.is_some_and(|after| after >= call.now);
+        // No sign-in before this request is young enough, not even one of this very millisecond.
+        let never = pending.signed_in_after.is_some_and(|after| after >= call.now);
         let another = pending.subject.as_ref().is_some_and(|sub| *sub != session.user.to_string());
-        if prompt.login || prompt.select_account || too_old || never || another {
+        if never || another {
             pending.not_session = Some(session.id);
-            pending.another_account = prompt.select_account;
         }
     }
     let asked = if prompt.none { Asked::NotAllowed } else { Asked::Allowed };
@@ -268,6 +265,7 @@ mod tests {
             claims: None,
             login_hint: None,
             subject: None,
+            signed_in_after: None,
             not_session: None,
             another_account: false,
             ask_consent: false,

@@ -88,8 +88,6 @@ pub(super) struct Valid {
     pub(super) client: Arc<Client>,
     pub(super) pending: PendingAuthorization,
     pub(super) prompt: Prompt,
-    /// Sessions whose user signed in before then are too old.
-    pub(super) signed_in_after: Option<Timestamp>,
 }
 
 /// What became of a request.
@@ -147,6 +145,7 @@ pub(super) async fn check(call: &Call<'_>, request: &Request) -> Result<Checked,
             (Some((client, _)), Some(extended)) => {
                 let redirect_uri_sent = params.get("redirect_uri").is_some();
                 let (redirect_uri, state) = (agreed.redirect_uri, agreed.state);
+                let signed_in_after = extended.signed_in_after(call.now);
                 let pending = PendingAuthorization {
                     client: client.id.clone(),
                     redirect_uri,
@@ -159,14 +158,13 @@ pub(super) async fn check(call: &Call<'_>, request: &Request) -> Result<Checked,
                     claims: extended.claims,
                     login_hint: params.get("login_hint").map(str::to_owned),
                     subject: extended.subject,
+                    signed_in_after,
                     not_session: None,
-                    another_account: false,
+                    another_account: extended.prompt.select_account,
                     ask_consent: extended.prompt.consent,
                     began_at: call.now,
                 };
-                let signed_in_after = extended.max_age.map(|age| call.now.minus(age));
-                let prompt = extended.prompt;
-                let valid = Valid { client, pending, prompt, signed_in_after };
+                let valid = Valid { client, pending, prompt: extended.prompt };
                 return Ok(Checked::Valid(Box::new(valid)));
             }
             (bound, _) => {
@@ -217,6 +215,15 @@ struct Extended {
     resources: Vec<String>,
     claims: Option<Value>,
     subject: Option<String>,
+}
+
+impl Extended {
+    /// Sessions whose user signed in before then are not used: those of before a request that wants
+    /// a new sign-in (`max_age=0` is `prompt=login`, OpenID Connect Core §3.1.2.1).
+    fn signed_in_after(&self, now: Timestamp) -> Option<Timestamp> {
+        let anew = self.prompt.login || self.prompt.select_account;
+        if anew { Some(now) } else { self.max_age.map(|age| now.minus(age)) }
+    }
 }
 
 enum Halt {

@@ -1,5 +1,6 @@
 use std::fmt::Write as _;
 
+use super::consent::resources;
 use super::error::Cause;
 use crate::base::{CredentialKind, Digest};
 use crate::model::client::{GrantType, RefreshPolicy};
@@ -63,7 +64,7 @@ fn consent(call: &Call<'_>, pending: &PendingAuthorization, session: &Session) -
         user: session.user,
         client: pending.client.clone(),
         scope: pending.scope.clone(),
-        resources: pending.resources.clone(),
+        resources: resources(pending, &call.tenant.settings.default_audience),
         granted_at: call.now,
     }
 }
@@ -99,6 +100,7 @@ fn grant(
             acr: session.acr.clone(),
             amr: session.amr.clone(),
             auth_time: session.auth_time,
+            session_ends: (!offline).then_some(session.expires_at),
         },
         jkt: None,
         offline,

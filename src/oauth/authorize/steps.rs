@@ -34,7 +34,8 @@ pub(super) fn next(
 ) -> Step {
     let Some(session) = session else { return Step::Login };
     let is_another = pending.subject.as_ref().is_some_and(|sub| *sub != session.user.to_string());
-    if pending.not_session == Some(session.id) {
+    let too_old = pending.signed_in_after.is_some_and(|after| session.auth_time < after);
+    if too_old || pending.not_session == Some(session.id) {
         let by_someone_else = is_another || pending.another_account;
         return if by_someone_else { Step::Login } else { Step::Reauthenticate };
     }
@@ -50,6 +51,8 @@ pub(super) fn next(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::tests::{pending, session};
     use super::*;
 
@@ -72,6 +75,18 @@ mod tests {
         assert_eq!(next(&pending, Some(&session(2)), Decision::Allowed), Step::Respond);
         pending.another_account = true;
         assert_eq!(next(&pending, Some(&session(1)), Decision::Allowed), Step::Login);
+    }
+
+    #[test]
+    fn no_session_that_signed_in_before_it_had_to_is_used_whichever_it_is() {
+        let mut pending = pending();
+        pending.not_session = Some(session(1).id);
+        pending.signed_in_after = Some(session(2).auth_time.plus(Duration::from_millis(1)));
+        assert_eq!(next(&pending, Some(&session(2)), Decision::Allowed), Step::Reauthenticate);
+        pending.another_account = true;
+        assert_eq!(next(&pending, Some(&session(2)), Decision::Allowed), Step::Login);
+        pending.signed_in_after = Some(session(2).auth_time);
+        assert_eq!(next(&pending, Some(&session(2)), Decision::Allowed), Step::Respond);
     }
 
     #[test]

@@ -146,6 +146,11 @@ impl<'a> Redeem<'a> {
         )?;
         ready_to_mint(call, client, Some(record.user), &target.scope).await?;
 
+        // What is not offline ends with its session, however late the code is redeemed.
+        let ends = record.grant_terms.session_ends.filter(|_| !record.offline);
+        if ends.is_some_and(|ends| ends <= call.now) {
+            return Err(Cause::CodeExpired.into());
+        }
         let refresh = self.wants_refresh(client).then(|| first_refresh(call));
         let origin = Origin {
             user: Some(record.user),
@@ -155,7 +160,7 @@ impl<'a> Redeem<'a> {
             auth_time: Some(record.grant_terms.auth_time),
             acr: record.grant_terms.acr.clone(),
             amr: record.grant_terms.amr.clone(),
-            ends: None,
+            ends,
         };
         let mut draft = Draft::new(call, client, origin, &target);
         let head = spend(call, self.redemption(refresh, &draft)).await?;
@@ -178,7 +183,7 @@ impl<'a> Redeem<'a> {
         Ok(Tokens { access, refresh })
     }
 
-    /// LIFECYCLES: with `offline_access`, or always where the client says so.
+    /// A refresh token comes with `offline_access`, or always where the client says so.
     fn wants_refresh(&self, client: &Client) -> bool {
         client.may_use(GrantType::RefreshToken)
             && self.call.tenant.settings.grants.contains(&GrantType::RefreshToken)

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::config::settings::Lifetimes;
 use crate::limits::Limited;
 use crate::model::client::ApplicationType;
 use crate::model::refresh::{PresentedRefresh, RefreshHead, RefreshWindows};
@@ -167,7 +168,7 @@ impl Refresh<'_> {
             user: found.grant.user,
             nonce: entropy.bytes(),
             kid: call.services.ring.newest(),
-            windows: windows(call, self.client.client()),
+            windows: windows(&call.tenant.settings.lifetimes, self.client.client()),
             idle_expires_at: call.now.plus(call.tenant.settings.lifetimes.refresh_idle),
             fits: draft.is_some(),
             opaque: draft.and_then(Draft::row),
@@ -224,8 +225,7 @@ async fn unknown_key(call: &Call<'_>, client: &AuthenticatedClient, kid: u8) -> 
 
 /// A lost response is forgiven longer where the token is better kept: by confidential and native
 /// clients, not in a browser.
-fn windows(call: &Call<'_>, client: &Client) -> RefreshWindows {
-    let lifetimes = &call.tenant.settings.lifetimes;
+pub(in crate::oauth) fn windows(lifetimes: &Lifetimes, client: &Client) -> RefreshWindows {
     let well_kept = !client.is_public() || client.application_type == ApplicationType::Native;
     let usual = if well_kept && client.application_type != ApplicationType::Browser {
         client.access_token_ttl.unwrap_or(lifetimes.access_token)

@@ -17,14 +17,12 @@ impl Consents for MemoryTenant {
     async fn remember_consent(&self, consent: &Consent, audit: &Audit) -> Result<()> {
         self.change(|rows, change| {
             let key = (consent.user, consent.client.clone());
-            let mut sum = consent.clone();
-            if let Some(known) = rows.consents.get(&key) {
-                sum.scope = known.scope.union(&consent.scope);
-                sum.resources.clone_from(&known.resources);
-                let new = consent.resources.iter().filter(|r| !known.resources.contains(r));
-                sum.resources.extend(new.cloned());
-            }
-            rows.consents.insert(key, sum);
+            let new = consent.clone();
+            let new = match rows.consents.get(&key) {
+                Some(known) => new.after(known),
+                None => new,
+            };
+            rows.consents.insert(key, new);
             let of = concerned(consent.user, &consent.client);
             change.record(Action::ConsentRemembered, consent.granted_at, audit, of);
         });

@@ -23,9 +23,10 @@ impl Sessions for MemoryTenant {
             if rows.sessions.contains_key(&new.id) || rows.cookies.contains_key(&new.cookie) {
                 return Err(StoreError::unavailable("the session is there already"));
             }
-            let Some(user) = rows.users.get_mut(&new.user).filter(|user| !user.disabled) else {
-                return Ok(CreateSession::UserNotLive);
-            };
+            let user = rows.users.get_mut(&new.user).filter(|user| {
+                !user.disabled && user.password_changed_at == new.password_changed_at
+            });
+            let Some(user) = user else { return Ok(CreateSession::UserNotLive) };
             user.last_login_at = user.last_login_at.max(Some(now));
             if let Some((old, not_after)) = new.replaces {
                 let change = Change { now, not_after, audit };

@@ -15,19 +15,19 @@ const FIND: &str = "SELECT user_id, client_id, scope, resources, granted_at FROM
 const LIST: &str = "SELECT user_id, client_id, scope, resources, granted_at FROM consents
      WHERE tenant_uid = $1 AND user_id = $2 ORDER BY client_id COLLATE \"C\"";
 
-/// What is added comes after what was there, each once.
+/// `Consent::after`: for the same resources, what is added comes after what was there, each once.
 const REMEMBER: &str = concat!(
     "WITH con AS (
        INSERT INTO consents AS c (tenant_uid, user_id, client_id, scope, resources, granted_at)
        VALUES ($1, $7, $8, $9, $10, $2)
        ON CONFLICT (tenant_uid, user_id, client_id) DO UPDATE SET
-         scope = (SELECT coalesce(string_agg(token, ' ' ORDER BY n), '') FROM (
+         scope = CASE WHEN c.resources @> excluded.resources AND c.resources <@ excluded.resources
+           THEN (SELECT coalesce(string_agg(token, ' ' ORDER BY n), '') FROM (
            SELECT token, min(n) AS n FROM unnest(
              string_to_array(nullif(c.scope, ''), ' ') || string_to_array(nullif(excluded.scope, ''), ' '))
-             WITH ORDINALITY AS t (token, n) GROUP BY token) u),
-         resources = ARRAY(SELECT r FROM (
-           SELECT r, min(n) AS n FROM unnest(c.resources || excluded.resources)
-             WITH ORDINALITY AS t (r, n) GROUP BY r) u ORDER BY n),
+             WITH ORDINALITY AS t (token, n) GROUP BY token) u)
+           ELSE excluded.scope END,
+         resources = excluded.resources,
          granted_at = greatest(c.granted_at, excluded.granted_at)),
      ev AS (SELECT 'consent.remembered' AS action, $7::uuid AS user_id, $8 AS client_id,
          NULL::uuid AS session_id, NULL::text AS resource_type, NULL::text AS resource_id,

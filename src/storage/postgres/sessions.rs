@@ -11,11 +11,14 @@ use crate::storage::{
     Change, CreateSession, EndReason, EndSession, NewSession, Result, Sessions, horizon,
 };
 
-/// The user's row is the first to be locked, by its update.
+/// The user's row is the first to be locked, by its update: it sees a password change that was under
+/// way. A time that the database itself set is finer than ours.
 const CREATE: &str = concat!(
     "WITH usr AS MATERIALIZED (
        UPDATE users SET last_login_at = greatest(last_login_at, $2)
-       WHERE tenant_uid = $1 AND id = $7 AND is_active AND deleted_at IS NULL RETURNING 1),
+       WHERE tenant_uid = $1 AND id = $7 AND is_active AND deleted_at IS NULL
+         AND date_trunc('milliseconds', password_changed_at) = $21
+       RETURNING 1),
      old AS (
        UPDATE sessions SET status = 'terminated', revoked_at = $2, revoke_reason = 'replaced',
          keep_until = $18
@@ -112,7 +115,8 @@ impl Sessions for View {
             .at_if(not_after)
             .at(horizon::ended_session(now))
             .bind(super::storable(new.user_agent.as_deref()))
-            .bind(super::storable(new.ip.as_deref()));
+            .bind(super::storable(new.ip.as_deref()))
+            .at(new.password_changed_at);
         let rows = self.db().write(statement).await?;
         self.announce(&rows, now)?;
         let created = rows.first().map_or(Ok(false), |row| get(row, "created"))?;

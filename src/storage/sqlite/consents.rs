@@ -76,10 +76,7 @@ const FIND: &str =
 impl Tx {
     async fn add_consent(&mut self, tenant: &TenantUid, mut new: Consent) -> Result<()> {
         if let Some(row) = self.row(sql!(FIND, tenant, new.user, &new.client)).await? {
-            let old = read(&row)?;
-            new.scope = old.scope.union(&new.scope);
-            let added = new.resources.iter().filter(|r| !old.resources.contains(r)).cloned();
-            new.resources = old.resources.iter().cloned().chain(added).collect();
+            new = new.after(&read(&row)?);
         }
         self.run(sql!(
             "INSERT OR REPLACE INTO consents

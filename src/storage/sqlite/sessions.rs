@@ -106,8 +106,9 @@ impl Tx {
     ) -> Result<CreateSession> {
         let login = sql!(
             "UPDATE users SET last_login_at = max(coalesce(last_login_at, ?3), ?3), last_login_ip = ?4
-             WHERE tenant_uid = ?1 AND id = ?2 AND is_active = 1 AND deleted_at IS NULL",
-            tenant, new.user, now, new.ip.as_ref(),
+             WHERE tenant_uid = ?1 AND id = ?2 AND is_active = 1 AND deleted_at IS NULL
+               AND password_changed_at = ?5",
+            tenant, new.user, now, new.ip.as_ref(), new.password_changed_at,
         );
         if self.run(login).await? == 0 {
             return Ok(CreateSession::UserNotLive);

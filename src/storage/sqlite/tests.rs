@@ -95,6 +95,7 @@ fn grant(user: UserId) -> (NewGrant, NewCode) {
         acr: None,
         amr: Vec::new(),
         auth_time: NOW,
+        session_ends: None,
     };
     let id = GrantId(uuid());
     let grant = NewGrant {

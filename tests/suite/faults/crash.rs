@@ -315,6 +315,7 @@ async fn code(acme: &TenantHandle, user: UserId, now: Timestamp) -> String {
             acr: None,
             amr: vec!["pwd".into()],
             auth_time: now,
+            session_ends: None,
         },
         jkt: None,
         offline: true,

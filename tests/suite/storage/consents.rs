@@ -8,7 +8,8 @@ use super::make::*;
 use crate::support::engines::Bed;
 
 on_every_engine! {
-    a_consent_grows_with_what_is_added
+    a_consent_grows_with_what_is_added_for_the_same_resources
+    a_consent_for_other_resources_takes_the_place_of_what_was_there
     the_consents_of_a_user_are_listed_by_client
     a_withdrawn_consent_revokes_its_grants
     a_grant_without_a_remembered_consent_is_withdrawn_too
@@ -29,17 +30,31 @@ async fn remember(t: &TenantHandle, consent: &Consent) {
     t.remember_consent(consent, &AUDIT).await.unwrap();
 }
 
-async fn a_consent_grows_with_what_is_added(bed: Bed) {
+async fn a_consent_grows_with_what_is_added_for_the_same_resources(bed: Bed) {
     let t = bed.tenant("acme").await;
     let user = user(&t, "ada").await;
     assert_eq!(t.find_consent(user, &app()).await.unwrap(), None);
-    remember(&t, &consent(user, "openid email", &["https://a.example"], 1)).await;
-    remember(&t, &consent(user, "email profile", &["https://b.example", "https://a.example"], 2))
+    let resources = ["https://b.example", "https://a.example"];
+    remember(&t, &consent(user, "openid email", &["https://a.example", "https://b.example"], 1))
         .await;
-    let sum = consent(user, "openid email profile", &["https://a.example", "https://b.example"], 2);
+    remember(&t, &consent(user, "email profile", &resources, 2)).await;
+    let sum = consent(user, "openid email profile", &resources, 2);
     assert_eq!(t.find_consent(user, &app()).await.unwrap(), Some(sum));
     assert_eq!(t.find_consent(user, &ClientId::new("other")).await.unwrap(), None);
     assert_eq!(times(&t, Action::ConsentRemembered).await, 2);
+}
+
+async fn a_consent_for_other_resources_takes_the_place_of_what_was_there(bed: Bed) {
+    let t = bed.tenant("acme").await;
+    let user = user(&t, "ada").await;
+    let (a, b) = ("https://a.example", "https://b.example");
+    let steps: [(&str, &[&str]); 4] =
+        [("openid read", &[a]), ("write", &[b]), ("email", &[a, b]), ("read", &[b])];
+    for (seconds, (scope, resources)) in (1..).zip(steps) {
+        let only = consent(user, scope, resources, seconds);
+        remember(&t, &only).await;
+        assert_eq!(t.find_consent(user, &app()).await.unwrap(), Some(only));
+    }
 }
 
 async fn the_consents_of_a_user_are_listed_by_client(bed: Bed) {

@@ -119,12 +119,13 @@ pub struct SignedIn {
     pub cookie: Digest<SessionCookie>,
 }
 
-/// Half an hour idle, twelve hours in all.
+/// Half an hour idle, twelve hours in all; of a user whose password is as old as [`NOW`].
 pub fn new_session(user: UserId, now: Timestamp) -> NewSession {
     NewSession {
         id: SessionId(uuid()),
         cookie: digest(&format!("cookie {}", unique())),
         user,
+        password_changed_at: NOW,
         amr: vec!["pwd".into()],
         acr: Some("1".into()),
         auth_time: now,
@@ -137,7 +138,9 @@ pub fn new_session(user: UserId, now: Timestamp) -> NewSession {
 }
 
 pub async fn session(tenant: &TenantHandle, user: UserId, now: Timestamp) -> SignedIn {
-    let new = new_session(user, now);
+    let found = tenant.find_user(user).await.expect("an answer").expect("the user");
+    let password_changed_at = found.password_changed_at;
+    let new = NewSession { password_changed_at, ..new_session(user, now) };
     let created = tenant.create_session(&new, now, &AUDIT).await.expect("an answer");
     assert_eq!(created, CreateSession::Created);
     SignedIn { user, session: new.id, cookie: new.cookie }
@@ -157,6 +160,7 @@ pub fn grant_terms(now: Timestamp) -> GrantTerms {
         acr: Some("1".into()),
         amr: vec!["pwd".into()],
         auth_time: now,
+        session_ends: Some(now.plus(Duration::from_hours(12))),
     }
 }
 

@@ -117,6 +117,8 @@ enum Step {
 #[derive(Default)]
 struct World {
     users: Vec<UserId>,
+    /// When each password was last set.
+    passwords: std::collections::HashMap<UserId, Timestamp>,
     sessions: Vec<NewSession>,
     issued: Vec<Issued>,
     spent: Vec<Digest<Code>>,
@@ -143,6 +145,10 @@ impl World {
             5..=7 => {
                 let mut new = new_session(dice.pick(&self.users)?, now);
                 let old = dice.pick(&self.sessions).filter(|_| dice.one_in(4));
+                // Now and then the password was changed after it was verified.
+                if let Some(set) = self.passwords.get(&new.user).filter(|_| !dice.one_in(8)) {
+                    new.password_changed_at = *set;
+                }
                 new.replaces = old.map(|old| (old.id, now.plus(Duration::from_hours(1))));
                 Step::CreateSession(new)
             }
@@ -284,10 +290,16 @@ impl World {
     }
 
     /// Notes what became of a step.
-    fn learn(&mut self, step: &Step, told: Told) {
+    fn learn(&mut self, step: &Step, told: Told, now: Timestamp) {
         let (text, head) = (told.text.as_str(), told.head);
         match step {
-            Step::CreateUser(new) if text == "Created" => self.users.push(new.id),
+            Step::CreateUser(new) if text == "Created" => {
+                self.users.push(new.id);
+                self.passwords.insert(new.id, now);
+            }
+            Step::SetPassword(user, _) if text == "Changed" => {
+                self.passwords.insert(*user, now);
+            }
             Step::CreateSession(new) if text == "Created" => self.sessions.push(new.clone()),
             Step::Issue(grant, code) if text == "Issued" => self.issued.push(Issued {
                 who: SignedIn {
@@ -485,7 +497,7 @@ async fn compare(engine: Engine, seed: u64) {
             "memory (left) and {engine:?} differ after\n{}",
             script[script.len().saturating_sub(6)..].join("\n")
         );
-        worlds[at].learn(&step, expected);
+        worlds[at].learn(&step, expected, now);
     }
     for (mine, theirs) in &pairs {
         assert_eq!(sorted_actions(mine).await, sorted_actions(theirs).await);

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use pmp_auth::base::Secret;
 use pmp_auth::model::audit::Action;
 use pmp_auth::model::grant::GrantState;
 use pmp_auth::model::session::Session;
@@ -13,6 +14,7 @@ use crate::support::race::{RACERS, count, race};
 on_every_engine! {
     a_session_is_found_by_its_cookie_while_it_lives
     a_session_of_nobody_is_not_begun
+    a_password_that_was_changed_meanwhile_begins_no_session
     using_a_session_moves_its_idle_end_and_no_other
     a_session_ends_once_with_its_entry_and_the_grants_that_die_with_it
     a_new_session_ends_the_one_that_it_replaces
@@ -61,6 +63,29 @@ async fn a_session_of_nobody_is_not_begun(bed: Bed) {
     assert_eq!(outcome, CreateSession::UserNotLive);
     assert_eq!(t.find_session(&disabled.cookie, NOW).await.unwrap(), None);
     assert_eq!(times(&t, Action::LoginSucceeded).await, 0);
+}
+
+async fn a_password_that_was_changed_meanwhile_begins_no_session(bed: Bed) {
+    let t = bed.tenant("acme").await;
+    let id = user(&t, "ada").await;
+    let verified = t.find_user(id).await.unwrap().unwrap();
+    let hash = Secret::new("$argon2id$new".to_owned());
+    let _ = t.set_password(id, &hash, None, &change(after(1))).await.unwrap();
+    let stale = NewSession {
+        password_changed_at: verified.password_changed_at,
+        ..new_session(id, after(2))
+    };
+    let outcome = t.create_session(&stale, after(2), &AUDIT).await.unwrap();
+    assert_eq!(outcome, CreateSession::UserNotLive);
+    assert_eq!(t.find_session(&stale.cookie, after(2)).await.unwrap(), None);
+    assert_eq!(t.find_user(id).await.unwrap().unwrap().last_login_at, None);
+    assert_eq!(times(&t, Action::LoginSucceeded).await, 0);
+    // Verified against the new password, it begins; a better hash of it changes nothing.
+    let better = Secret::new("$argon2id$better".to_owned());
+    assert!(t.rehash_password(id, &hash, &better).await.unwrap());
+    let fresh = NewSession { password_changed_at: after(1), ..new_session(id, after(3)) };
+    let outcome = t.create_session(&fresh, after(3), &AUDIT).await.unwrap();
+    assert_eq!(outcome, CreateSession::Created);
 }
 
 async fn using_a_session_moves_its_idle_end_and_no_other(bed: Bed) {

@@ -81,7 +81,8 @@ impl SignedIn {
     pub async fn at(server: &TestServer) -> Self {
         let (store, now) = (&server.tenant("acme").store, server.clock.now());
         let login = pmp_auth::model::user::LoginName::canonical("alice");
-        let user = store.find_user_by_login(&login).await.unwrap().expect("alice").id;
+        let alice = store.find_user_by_login(&login).await.unwrap().expect("alice");
+        let user = alice.id;
         let entropy: &dyn Entropy = &SystemEntropy;
         let session = SessionId(entropy.uuid());
         let a_year = now.plus(std::time::Duration::from_hours(24 * 365));
@@ -89,6 +90,7 @@ impl SignedIn {
             id: session,
             cookie: Digest::of(session.to_string().as_bytes()),
             user,
+            password_changed_at: alice.password_changed_at,
             amr: vec!["pwd".into()],
             acr: None,
             auth_time: now,
@@ -127,6 +129,7 @@ impl SignedIn {
                 acr: None,
                 amr: vec!["pwd".into()],
                 auth_time: now,
+                session_ends: None,
             },
             jkt: None,
             offline: true,

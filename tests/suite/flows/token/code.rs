@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use pmp_auth::base::Clock as _;
 use pmp_auth::oauth::Cause;
 use serde_json::json;
 
@@ -17,6 +18,7 @@ on_every_engine! {
     a_challenge_needs_its_verifier_and_a_verifier_its_challenge
     the_sixth_wrong_verifier_of_the_right_confidential_client_kills_the_code
     guesses_for_a_public_client_slow_the_guesser_down_and_leave_the_code_alone
+    a_token_that_is_not_offline_ends_with_its_session
     a_code_that_was_changed_in_any_way_is_unknown
     a_resource_must_be_granted_and_a_refusal_does_not_spend_the_code
     a_scope_in_the_token_request_adds_nothing
@@ -166,6 +168,20 @@ async fn guesses_for_a_public_client_slow_the_guesser_down_and_leave_the_code_al
     assert_eq!(refusals[20], "429 temporarily_unavailable");
     let elsewhere = Who { ip: "192.0.2.2", ..NOBODY };
     assert!(house.token(elsewhere, &form).await.is_ok());
+}
+
+async fn a_token_that_is_not_offline_ends_with_its_session(bed: Bed) {
+    let house = House::new(&bed).await;
+    let session_ends = Some(house.clock.now().plus(Duration::from_secs(50)));
+    for (asked, lifetime) in [(Asked::by("web"), 50), (Asked::offline("web"), 600)] {
+        let code = house.code(&Asked { session_ends, ..asked }).await;
+        let got = house.token(basic("web"), &House::redeem_form(&code)).await.unwrap();
+        assert!(got["expires_in"].as_u64().unwrap().abs_diff(lifetime) <= 1, "{got}");
+    }
+    let code = house.code(&Asked { session_ends, ..Asked::by("web") }).await;
+    house.advance(Duration::from_secs(50)).await;
+    let error = house.answer(basic("web"), &House::redeem_form(&code)).await.unwrap_err();
+    assert!(matches!(error.cause(), Cause::CodeExpired), "{error}");
 }
 
 async fn a_code_that_was_changed_in_any_way_is_unknown(bed: Bed) {

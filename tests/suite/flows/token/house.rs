@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pmp_auth::audit::Recorder;
-use pmp_auth::base::{Clock, CredentialKind, Digest, Entropy, ManualClock, SystemEntropy, base64};
+use pmp_auth::base::{
+    Clock, CredentialKind, Digest, Entropy, ManualClock, SystemEntropy, Timestamp, base64,
+};
 use pmp_auth::config::settings::RingKey;
 use pmp_auth::config::{self, Environment};
 use pmp_auth::keys::Ring;
@@ -58,6 +60,8 @@ tenants:
       - {client_id: opaque, type: confidential, client_secret: SECRET, redirect_uris: ["https://app.test/callback"],
          grants: [authorization_code, refresh_token, client_credentials], scopes: [openid, offline_access, read], default_scopes: [read],
          access_token_format: opaque}
+      - {client_id: slow, type: confidential, client_secret: SECRET, redirect_uris: ["https://app.test/callback"],
+         grants: [authorization_code, refresh_token], scopes: [openid, offline_access, read], access_token_lifetime: 1h}
       - {client_id: worker, type: confidential, client_secret: SECRET, grants: [client_credentials], scopes: [read, write],
          default_scopes: [read], resources: ["https://api.test", "https://files.test"]}
       - {client_id: api, type: confidential, client_secret: SECRET, grants: [], audiences: ["https://api.test"]}
@@ -82,6 +86,7 @@ pub(super) struct Asked<'a> {
     pub(super) challenge: bool,
     pub(super) redirect_uri_sent: bool,
     pub(super) claims: Option<Value>,
+    pub(super) session_ends: Option<Timestamp>,
 }
 
 impl<'a> Asked<'a> {
@@ -93,6 +98,7 @@ impl<'a> Asked<'a> {
             challenge: true,
             redirect_uri_sent: true,
             claims: None,
+            session_ends: None,
         }
     }
 
@@ -191,6 +197,7 @@ impl House {
             id: self.session,
             cookie: Digest::of(self.session.to_string().as_bytes()),
             user: self.ada,
+            password_changed_at: now,
             amr: vec!["pwd".into()],
             acr: None,
             auth_time: now,
@@ -231,6 +238,7 @@ impl House {
                 acr: None,
                 amr: vec!["pwd".into()],
                 auth_time: now,
+                session_ends: asked.session_ends,
             },
             jkt: None,
             offline,

@@ -14,6 +14,7 @@ on_every_engine! {
     a_lost_answer_is_repeated_within_the_short_window
     after_that_a_well_kept_token_is_replaced_and_a_browsers_is_reuse
     a_token_that_was_seen_in_use_did_arrive_and_is_not_replaced
+    a_token_of_a_client_with_longer_windows_is_seen_as_long_as_they_last
     a_spent_token_ends_the_family_and_no_other
     a_stranger_changes_nothing
     forgeries_have_no_effect_and_are_limited
@@ -104,6 +105,17 @@ async fn a_token_that_was_seen_in_use_did_arrive_and_is_not_replaced(bed: Bed) {
     tokio::time::sleep(Duration::from_millis(50)).await; // the hint is written in the background
     house.advance(Duration::from_mins(1)).await;
     assert_eq!(use_up(&house, basic("web"), &one).await.unwrap_err(), "400 invalid_grant");
+}
+
+async fn a_token_of_a_client_with_longer_windows_is_seen_as_long_as_they_last(bed: Bed) {
+    let house = House::new(&bed).await;
+    let one = first(&house, &Asked::offline("slow"), basic("slow")).await;
+    let two = use_up(&house, basic("slow"), &one).await.unwrap();
+    house.advance(Duration::from_mins(20)).await;
+    assert!(house.is_active(basic("slow"), &two["access_token"]).await);
+    tokio::time::sleep(Duration::from_millis(50)).await; // the hint is written in the background
+    house.advance(Duration::from_mins(20)).await;
+    assert_eq!(use_up(&house, basic("slow"), &one).await.unwrap_err(), "400 invalid_grant");
 }
 
 async fn a_spent_token_ends_the_family_and_no_other(bed: Bed) {
