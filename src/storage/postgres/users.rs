@@ -47,7 +47,8 @@ const LIST: &str = select!("($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3")
 
 const LOCK: &str = "SELECT is_active FROM users WHERE tenant_uid = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE";
 
-/// Every session but `keep` and every grant, each with its own entry: the next login survives.
+/// Every session but `keep` and every grant, each with its own entry: the next login survives. What
+/// dies with a session needs none beside the session's.
 const SET_PASSWORD: &str = concat!(
     "WITH usr AS (
        UPDATE users SET password_hash = $10, password_changed_at = $2, updated_at = $2
@@ -60,12 +61,14 @@ const SET_PASSWORD: &str = concat!(
        RETURNING session_id),
      g AS (
        UPDATE grants SET state = 'revoked', revoked_at = $2
-       WHERE tenant_uid = $1 AND user_id = (SELECT id FROM usr) AND state = 'live' RETURNING id),
+       WHERE tenant_uid = $1 AND user_id = (SELECT id FROM usr) AND state = 'live'
+       RETURNING id, session_id, offline),
      rv AS (
        SELECT 'session' AS kind, session_id::text AS key, NULL::timestamptz AS nbf,
          $8::timestamptz AS exp FROM s
        UNION ALL
-       SELECT 'grant', id::text, NULL, $8 FROM g), ",
+       SELECT 'grant', id::text, NULL, $8 FROM g
+       WHERE offline OR NOT EXISTS (SELECT 1 FROM s WHERE s.session_id = g.session_id)), ",
     revoke!(),
     ", ev AS (
        SELECT 'user.password_changed' AS action, id AS user_id, NULL::text AS client_id,
