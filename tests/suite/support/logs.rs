@@ -19,6 +19,9 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 impl Logs {
     /// Begins to listen.
     pub fn listen() -> Self {
+        // Beside a subscriber for everything that never goes away, none of the other threads, which
+        // have none of their own, can have a line of ours counted as one that nobody wants.
+        let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
         let lines = Lines::default();
         let filter = tracing_subscriber::EnvFilter::new("warn,pmp_auth=trace");
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
