@@ -51,6 +51,28 @@ pub struct NewRefresh {
     pub fingerprint: Option<[u8; 16]>,
 }
 
+impl NewRefresh {
+    /// The refresh columns of a grant whose first token this is: generation 1, nothing before it.
+    pub(super) fn first_head(&self, now: Timestamp, epoch: &str) -> RefreshHead {
+        RefreshHead {
+            salt: self.salt,
+            kid: self.kid,
+            head: 1,
+            head_nonce: self.nonce,
+            pred: None,
+            rotated_at: now,
+            replaced_at: None,
+            replacements: 0,
+            head_seen: false,
+            repeats: 0,
+            fingerprint: self.fingerprint,
+            differs: false,
+            streak: 0,
+            epoch: epoch.to_owned(),
+        }
+    }
+}
+
 /// How the presenter is bound to the token, which decides whether it is rotated at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {

@@ -11,8 +11,8 @@ use crate::model::refresh::RefreshHead;
 use crate::model::{Audit, GrantId, RevocationKey};
 use crate::storage::verdict::{CodeDecision, CodeLife, decide_code};
 use crate::storage::{
-    Codes, CountVerifier, IssueCode, NewCode, NewGrant, NewRefresh, RedeemCode, Redemption, Result,
-    StoreError, horizon,
+    Codes, CountVerifier, IssueCode, NewCode, NewGrant, RedeemCode, Redemption, Result, StoreError,
+    horizon,
 };
 
 #[async_trait]
@@ -192,7 +192,7 @@ impl Redeeming<'_> {
         let redemption = self.redemption;
         let grant = &mut self.rows.grants.get_mut(&id)?.grant;
         if let Some(new) = &redemption.refresh {
-            grant.refresh = Some(first_head(new, self.now, self.epoch));
+            grant.refresh = Some(new.first_head(self.now, self.epoch));
             grant.idle_expires_at = new.idle_expires_at;
         }
         let end = grant.refresh.as_ref().map(|_| grant.expires_at);
@@ -214,25 +214,5 @@ impl Redeeming<'_> {
             self.rows.add_access_token(opaque.digest, opaque.claims.clone());
         }
         refresh
-    }
-}
-
-/// Generation 1.
-fn first_head(new: &NewRefresh, now: Timestamp, epoch: &str) -> RefreshHead {
-    RefreshHead {
-        salt: new.salt,
-        kid: new.kid,
-        head: 1,
-        head_nonce: new.nonce,
-        pred: None,
-        rotated_at: now,
-        replaced_at: None,
-        replacements: 0,
-        head_seen: false,
-        repeats: 0,
-        fingerprint: new.fingerprint,
-        differs: false,
-        streak: 0,
-        epoch: epoch.to_owned(),
     }
 }

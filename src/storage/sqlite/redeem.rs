@@ -11,7 +11,7 @@ use crate::model::grant::Grant;
 use crate::model::refresh::RefreshHead;
 use crate::model::{Action, Audit, ClientId, GrantId, TenantUid};
 use crate::storage::verdict::{CodeDecision, CodeLife, decide_code};
-use crate::storage::{NewRefresh, RedeemCode, Redemption, Result, horizon};
+use crate::storage::{RedeemCode, Redemption, Result, horizon};
 
 /// A code, its grant and its owners as they stand.
 struct Standing {
@@ -138,7 +138,7 @@ impl Tx {
             horizon::spent_code(code.keep_until, access_end, grant_end),
         ))
         .await?;
-        let head = redemption.refresh.as_ref().map(|new| self.first_head(new, now));
+        let head = redemption.refresh.as_ref().map(|new| new.first_head(now, self.store().epoch()));
         let idle = redemption.refresh.as_ref().map(|new| new.idle_expires_at);
         if let (Some(head), Some(idle)) = (&head, idle) {
             self.write_head(tenant, grant.id, head, idle).await?;
@@ -149,25 +149,6 @@ impl Tx {
             self.insert_access_token(tenant, token).await?;
         }
         Ok(head)
-    }
-
-    fn first_head(&self, new: &NewRefresh, now: Timestamp) -> RefreshHead {
-        RefreshHead {
-            salt: new.salt,
-            kid: new.kid,
-            head: 1,
-            head_nonce: new.nonce,
-            pred: None,
-            rotated_at: now,
-            replaced_at: None,
-            replacements: 0,
-            head_seen: false,
-            repeats: 0,
-            fingerprint: new.fingerprint,
-            differs: false,
-            streak: 0,
-            epoch: self.store().epoch().to_owned(),
-        }
     }
 
     /// The same request again: only its access token is new.
