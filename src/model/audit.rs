@@ -111,6 +111,20 @@ actions! {
     CodeReplayed = "code.replayed",
     /// A code was killed by too many wrong verifiers.
     CodeKilled = "code.killed",
+    /// A device asked to be signed in (RFC 8628).
+    DeviceRequested = "device.requested",
+    /// A user looked at what a device asks for.
+    DeviceViewed = "device.viewed",
+    /// A user allowed a device; the grant was made.
+    DeviceApproved = "device.approved",
+    /// A user denied a device.
+    DeviceDenied = "device.denied",
+    /// A device was still asking when its time was over.
+    DeviceExpired = "device.expired",
+    /// A device got its tokens.
+    DeviceRedeemed = "device.redeemed",
+    /// A user code was typed that is nobody's: a mistake, or a guess.
+    DeviceGuessed = "device.guessed",
     /// A refresh token was rotated.
     RefreshRotated = "refresh.rotated",
     /// A lost refresh response was answered again.

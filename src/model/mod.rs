@@ -5,6 +5,7 @@ pub mod audit;
 pub mod client;
 pub mod code;
 pub mod consent;
+pub mod device;
 pub mod grant;
 pub mod key;
 pub mod limit;

@@ -5,6 +5,7 @@
 
 pub mod authorize;
 pub mod client;
+pub mod device;
 pub mod draft;
 pub(crate) mod engine;
 pub mod error;

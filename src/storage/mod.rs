@@ -12,6 +12,7 @@ mod cleanup;
 mod clients;
 mod codes;
 mod consents;
+mod devices;
 mod error;
 mod grants;
 pub mod horizon;
@@ -44,6 +45,10 @@ pub use codes::{
     Codes, CountVerifier, IssueCode, NewCode, NewGrant, RedeemCode, Redemption, Retry,
 };
 pub use consents::{Consents, WithdrawConsent};
+pub use devices::{
+    DecideDevice, DeviceApproval, DeviceCodes, DeviceDirectory, DevicePoll, DeviceRedemption,
+    IssueDevice, NewDevice, PollDevice, RedeemDevice,
+};
 pub use error::{Result, StoreError};
 pub use grants::{Grants, NewRefresh, Proof, RefreshVerdict, RevokeGrant, Rotation};
 pub use jtis::{Jtis, RememberJti};

@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::broadcast;
 
 use super::LogEntry;
+use crate::base::Digest;
+use crate::model::device::DeviceCode;
 
 /// Takes revocations of this process the moment they are committed, before the method that wrote
 /// them returns: what this node revoked, this node refuses at once.
@@ -17,12 +19,18 @@ pub trait Sink: Send + Sync {
 pub struct Watch {
     sink: Arc<OnceLock<Arc<dyn Sink>>>,
     hints: broadcast::Sender<()>,
+    decisions: broadcast::Sender<Option<Digest<DeviceCode>>>,
     deaf: Arc<AtomicBool>,
 }
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { sink: Arc::default(), hints: broadcast::Sender::new(16), deaf: Arc::default() }
+        Self {
+            sink: Arc::default(),
+            hints: broadcast::Sender::new(16),
+            decisions: broadcast::Sender::new(1024),
+            deaf: Arc::default(),
+        }
     }
 }
 
@@ -55,6 +63,18 @@ impl Watch {
     /// Whether hints of other processes arrive; true unless an engine said otherwise.
     pub fn listening(&self) -> bool {
         !self.deaf.load(Ordering::Relaxed)
+    }
+
+    /// For engines: a user decided about this device, here or elsewhere; none: about some that are
+    /// not known.
+    pub fn decided(&self, device: Option<Digest<DeviceCode>>) {
+        let _ = self.decisions.send(device);
+    }
+
+    /// Decisions about devices from now on. As little to be trusted as hints: look at the device; at
+    /// none, and after a lag, at all that wait.
+    pub fn decisions(&self) -> broadcast::Receiver<Option<Digest<DeviceCode>>> {
+        self.decisions.subscribe()
     }
 
     /// Hints from now on. They are never to be trusted: a lost one costs time, not correctness.
