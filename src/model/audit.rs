@@ -139,6 +139,12 @@ actions! {
     RefreshForged = "refresh.forged",
     /// An access token was revoked.
     TokenRevoked = "token.revoked",
+    /// An API key was made.
+    ApiKeyCreated = "api_key.created",
+    /// An API key got a successor.
+    ApiKeyRotated = "api_key.rotated",
+    /// An API key was revoked.
+    ApiKeyRevoked = "api_key.revoked",
     /// A signing key was made.
     KeyCreated = "key.created",
     /// A signing key took over.

@@ -1,6 +1,7 @@
 //! The nouns and their lives: what a tenant, a client, a grant is, and which states each can be in.
 //! No behaviour that needs a clock, a store or a network lives here.
 
+pub mod api_key;
 pub mod audit;
 pub mod client;
 pub mod code;

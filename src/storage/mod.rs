@@ -6,6 +6,7 @@
 //! randomness come in as values. Policy (what may be issued to whom) is not decided here.
 
 mod access_tokens;
+mod api_keys;
 mod attempts;
 mod audit_log;
 mod cleanup;
@@ -37,6 +38,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use access_tokens::{AccessTokens, NewOpaqueToken, OpaqueRecord};
+pub use api_keys::{
+    ApiKeyRecord, ApiKeyUse, ApiKeys, CreateApiKey, KnownPepper, NewApiKey, OwnerId, PepperCheck,
+    Peppers, RevokeApiKey, RotateApiKey,
+};
 pub use attempts::Attempts;
 pub use audit_log::{AuditLog, resource_kind};
 pub use cleanup::{Cleaned, Horizon, KINDS, Kind};
