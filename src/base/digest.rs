@@ -29,6 +29,11 @@ impl<T> Digest<T> {
         Some(Self(bytes.try_into().ok()?, PhantomData))
     }
 
+    /// The first eight bytes in hexadecimal: enough to tell one from the other in records.
+    pub fn short(&self) -> String {
+        hex(&self.0[..8])
+    }
+
     /// The 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -21,7 +21,7 @@ pub trait Clients: Send + Sync {
     /// The run-time clients, by id.
     async fn list_clients(&self) -> Result<Vec<Client>>;
 
-    /// Deletes a run-time client with its grants, codes, consents and opaque tokens; whether there
+    /// Deletes a run-time client with its grants, codes (of devices, too), consents and opaque tokens; whether there
     /// was one. Each live grant leaves a `grant` entry that expires at its horizon, because signed
     /// tokens outlive the rows. Audits `client.deleted`.
     async fn delete_client(&self, id: &ClientId, now: Timestamp, audit: &Audit) -> Result<bool>;

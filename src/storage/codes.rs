@@ -3,7 +3,7 @@ use async_trait::async_trait;
 use super::{NewOpaqueToken, NewRefresh, Result};
 use crate::base::{Digest, Timestamp};
 use crate::model::code::{Code, CodeRecord, CodeTerms};
-use crate::model::grant::GrantTerms;
+use crate::model::grant::{Grant, GrantState, GrantTerms};
 use crate::model::refresh::RefreshHead;
 use crate::model::{Audit, ClientId, GrantId, SessionId, UserId};
 
@@ -63,6 +63,27 @@ pub struct NewGrant {
     pub offline: bool,
     /// Nothing comes out of it after that.
     pub expires_at: Timestamp,
+}
+
+impl NewGrant {
+    /// The grant as it is stored first: live, without a refresh token.
+    pub(super) fn born(&self, now: Timestamp) -> Grant {
+        let Self { id, client, user, session, terms, jkt, offline, expires_at } = self.clone();
+        Grant {
+            id,
+            client,
+            user,
+            session,
+            terms,
+            jkt,
+            offline,
+            state: GrantState::Live,
+            created_at: now,
+            idle_expires_at: expires_at,
+            expires_at,
+            refresh: None,
+        }
+    }
 }
 
 /// A code to be issued.

@@ -1,6 +1,6 @@
 use async_trait::async_trait;
 
-use super::{NewOpaqueToken, Result};
+use super::{DeviceRedemption, NewOpaqueToken, Redemption, Result};
 use crate::base::Timestamp;
 use crate::model::grant::Grant;
 use crate::model::refresh::{PresentedRefresh, RefreshHead, RefreshNonce, RefreshWindows};
@@ -69,6 +69,37 @@ impl NewRefresh {
             differs: false,
             streak: 0,
             epoch: epoch.to_owned(),
+        }
+    }
+}
+
+/// What comes out of a grant when its code is spent, whatever kind of code that is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Issue<'a> {
+    /// The first refresh token, when one is issued.
+    pub(super) refresh: Option<&'a NewRefresh>,
+    /// The access token's row, when it is opaque.
+    pub(super) opaque: Option<&'a NewOpaqueToken>,
+    /// When the access token ends.
+    pub(super) access_expires_at: Timestamp,
+}
+
+impl Redemption {
+    pub(super) fn issue(&self) -> Issue<'_> {
+        Issue {
+            refresh: self.refresh.as_ref(),
+            opaque: self.opaque.as_ref(),
+            access_expires_at: self.access_expires_at,
+        }
+    }
+}
+
+impl DeviceRedemption {
+    pub(super) fn issue(&self) -> Issue<'_> {
+        Issue {
+            refresh: self.refresh.as_ref(),
+            opaque: self.opaque.as_ref(),
+            access_expires_at: self.access_expires_at,
         }
     }
 }

@@ -16,7 +16,7 @@ pub const NOT_BEFORE_AHEAD: Duration = Duration::from_secs(10);
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// `keep_until` of a new code, and of its grant until the code is redeemed: a day after the code
+/// `keep_until` of a new code (an authorization code or a device's), and of its grant until the code is redeemed: a day after the code
 /// has expired, so that a late request gets the right answer.
 pub fn unspent_code(expires_at: Timestamp) -> Timestamp {
     expires_at.plus(DAY)
@@ -92,6 +92,11 @@ pub fn audit_record(action: Action, success: bool, at: Timestamp) -> Timestamp {
             | Action::GrantCreated
             | Action::ConsentRemembered
             | Action::CodeRedeemed
+            | Action::DeviceRequested
+            | Action::DeviceViewed
+            | Action::DeviceApproved
+            | Action::DeviceExpired
+            | Action::DeviceRedeemed
             | Action::RefreshRotated
             | Action::RefreshRepeated
             | Action::RefreshReplaced

@@ -30,6 +30,7 @@ pub mod sqlite;
 mod tenants;
 mod users;
 pub mod verdict;
+pub mod verdict_device;
 mod watch;
 
 use std::ops::Deref;
@@ -93,7 +94,7 @@ impl Engine {
 
 /// A store of state.
 #[async_trait]
-pub trait Storage: Tenants + RevocationLog + RingChecks + Send + Sync {
+pub trait Storage: DeviceDirectory + Tenants + RevocationLog + RingChecks + Send + Sync {
     /// Which engine this is.
     fn engine(&self) -> Engine;
 
@@ -156,6 +157,7 @@ pub trait TenantStore:
     + Clients
     + Codes
     + Consents
+    + DeviceCodes
     + Grants
     + Jtis
     + PushedRequests
@@ -175,6 +177,7 @@ impl<T> TenantStore for T where
         + Clients
         + Codes
         + Consents
+        + DeviceCodes
         + Grants
         + Jtis
         + PushedRequests

@@ -80,8 +80,11 @@ impl Sweep {
             Kind::AuditRecords => {
                 rows.audits.retain(|row| !self.takes(row.delete_at) || dry_run);
             }
-            // Device codes are not yet issued; leases always belong to this one process.
-            Kind::Revocations | Kind::DeviceCodes | Kind::Leases => {}
+            Kind::DeviceCodes => {
+                rows.forget_devices(|row| self.takes(row.keep_until) && !dry_run);
+            }
+            // Leases always belong to this one process.
+            Kind::Revocations | Kind::Leases => {}
         }
     }
 

@@ -47,6 +47,7 @@ impl Clients for MemoryTenant {
             }
             rows.grants.retain(|_, row| row.grant.client != *id);
             rows.codes.retain(|_, row| row.client != *id);
+            rows.forget_devices(|row| row.record.client == *id);
             rows.consents.retain(|(_, client), _| client != id);
             rows.access_tokens.retain(|_, claims| claims.client != *id);
             rows.disabled_clients.remove(id);

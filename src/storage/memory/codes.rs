@@ -6,7 +6,6 @@ use super::state::{Change, Concerned};
 use crate::base::{Digest, Timestamp};
 use crate::model::audit::Action;
 use crate::model::code::{Code, CodeRecord};
-use crate::model::grant::{Grant, GrantState};
 use crate::model::refresh::RefreshHead;
 use crate::model::{Audit, GrantId, RevocationKey};
 use crate::storage::verdict::{CodeDecision, CodeLife, decide_code};
@@ -36,7 +35,7 @@ impl Codes for MemoryTenant {
             if rows.codes.contains_key(&code.digest) || rows.grants.contains_key(&grant.id) {
                 return Err(StoreError::unavailable("the grant or its code is there already"));
             }
-            rows.grants.insert(grant.id, GrantRow { grant: new_grant(grant, now), keep_until });
+            rows.grants.insert(grant.id, GrantRow { grant: grant.born(now), keep_until });
             rows.codes.insert(
                 code.digest,
                 CodeRow {
@@ -114,23 +113,6 @@ impl Codes for MemoryTenant {
     }
 }
 
-fn new_grant(new: &NewGrant, now: Timestamp) -> Grant {
-    Grant {
-        id: new.id,
-        client: new.client.clone(),
-        user: new.user,
-        session: new.session,
-        terms: new.terms.clone(),
-        jkt: new.jkt.clone(),
-        offline: new.offline,
-        state: GrantState::Live,
-        created_at: now,
-        idle_expires_at: new.expires_at,
-        expires_at: new.expires_at,
-        refresh: None,
-    }
-}
-
 fn concerned(row: &CodeRow) -> Concerned {
     Concerned::grant(row.grant, Some(row.user), &row.client, row.session)
 }
@@ -155,7 +137,10 @@ impl Redeeming<'_> {
                 self.change.record(Action::CodeRedeemed, self.now, audit, of);
                 RedeemCode::Redeemed { refresh: self.spend(grant) }
             }
-            CodeDecision::Repeated => RedeemCode::Repeated { refresh: self.write_access(grant) },
+            CodeDecision::Repeated => {
+                let refresh = self.rows.write_access(grant, &self.redemption.issue());
+                RedeemCode::Repeated { refresh }
+            }
             CodeDecision::Replayed => {
                 for (id, horizon) in self.rows.revoke_grants(|g| g.id == grant) {
                     self.change.revoke(RevocationKey::Grant(id.to_string()), horizon, self.now);
@@ -190,29 +175,13 @@ impl Redeeming<'_> {
     /// Spends the code and writes what comes out of it.
     fn spend(&mut self, id: GrantId) -> Option<RefreshHead> {
         let redemption = self.redemption;
-        let grant = &mut self.rows.grants.get_mut(&id)?.grant;
-        if let Some(new) = &redemption.refresh {
-            grant.refresh = Some(new.first_head(self.now, self.epoch));
-            grant.idle_expires_at = new.idle_expires_at;
-        }
-        let end = grant.refresh.as_ref().map(|_| grant.expires_at);
+        let end = self.rows.first_refresh(id, &redemption.issue(), self.now, self.epoch);
         if let Some(code) = self.rows.codes.get_mut(&redemption.code) {
             code.redeemed_at = Some(self.now);
             code.retry_fingerprint = redemption.retry.as_ref().map(|retry| retry.fingerprint);
             code.keep_until =
                 horizon::spent_code(code.keep_until, redemption.access_expires_at, end);
         }
-        self.write_access(id)
-    }
-
-    /// Writes the access token and raises the grant's horizon to it.
-    fn write_access(&mut self, id: GrantId) -> Option<RefreshHead> {
-        let row = self.rows.grants.get_mut(&id)?;
-        row.raise(self.redemption.access_expires_at);
-        let refresh = row.grant.refresh.clone();
-        if let Some(opaque) = &self.redemption.opaque {
-            self.rows.add_access_token(opaque.digest, opaque.claims.clone());
-        }
-        refresh
+        self.rows.write_access(id, &redemption.issue())
     }
 }

@@ -13,6 +13,7 @@ mod cleanup;
 mod clients;
 mod codes;
 mod consents;
+mod devices;
 mod grants;
 mod jtis;
 mod keys;
@@ -43,6 +44,8 @@ use state::{Change, State};
 pub struct Caps {
     /// Requests under a one-time id.
     pub pushed_requests: usize,
+    /// Device codes.
+    pub devices: usize,
     /// Counters.
     pub attempts: usize,
     /// Used identifiers.
@@ -54,7 +57,13 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { pushed_requests: 20_000, attempts: 200_000, jtis: 200_000, audit_records: 100_000 }
+        Self {
+            pushed_requests: 20_000,
+            devices: 200_000,
+            attempts: 200_000,
+            jtis: 200_000,
+            audit_records: 100_000,
+        }
     }
 }
 

@@ -5,13 +5,16 @@ use crate::base::{Digest, Timestamp};
 use crate::model::audit::AuditRecord;
 use crate::model::code::{Code, CodeTerms};
 use crate::model::consent::Consent;
+use crate::model::device::{DeviceCode, DeviceRecord, DeviceStatus, UserCodeDigest};
 use crate::model::grant::{Grant, GrantState};
 use crate::model::key::SigningKeyRecord;
 use crate::model::limit::LimitKey;
+use crate::model::refresh::RefreshHead;
 use crate::model::session::SessionCookie;
 use crate::model::token::{AccessClaims, OpaqueToken};
 use crate::model::user::LoginName;
 use crate::model::{Client, ClientId, GrantId, RevocationKey, Session, SessionId, User, UserId};
+use crate::storage::grants::Issue;
 use crate::storage::{PushedRequest, horizon};
 
 /// The rows of one tenant: what other engines keep in tables.
@@ -27,6 +30,8 @@ pub(super) struct Rows {
     pub(super) consents: BTreeMap<(UserId, ClientId), Consent>,
     pub(super) grants: HashMap<GrantId, GrantRow>,
     pub(super) codes: HashMap<Digest<Code>, CodeRow>,
+    pub(super) devices: HashMap<Digest<DeviceCode>, DeviceRow>,
+    pub(super) user_codes: HashMap<UserCodeDigest, Digest<DeviceCode>>,
     pub(super) access_tokens: HashMap<Digest<OpaqueToken>, AccessClaims>,
     pub(super) token_jtis: HashMap<String, Digest<OpaqueToken>>,
     pub(super) jtis: HashMap<(String, [u8; 32]), Timestamp>,
@@ -76,6 +81,20 @@ pub(super) struct CodeRow {
     pub(super) wrong_verifiers: u32,
     pub(super) dead: bool,
     pub(super) keep_until: Timestamp,
+}
+
+pub(super) struct DeviceRow {
+    pub(super) record: DeviceRecord,
+    pub(super) user_code: UserCodeDigest,
+    pub(super) last_polled_at: Option<Timestamp>,
+    pub(super) keep_until: Timestamp,
+}
+
+impl DeviceRow {
+    /// Expired without tokens: only the reason of a refusal is lost with it.
+    pub(super) fn is_of_no_more_use(&self, now: Timestamp) -> bool {
+        self.record.status != DeviceStatus::Redeemed && now >= self.record.expires_at
+    }
 }
 
 pub(super) struct KeyRow {
@@ -143,6 +162,44 @@ impl Rows {
         }
         revoked.sort_unstable();
         revoked
+    }
+
+    /// Gives a grant its first refresh token, if one is issued; the grant's end, if so.
+    pub(super) fn first_refresh(
+        &mut self,
+        id: GrantId,
+        issue: &Issue<'_>,
+        now: Timestamp,
+        epoch: &str,
+    ) -> Option<Timestamp> {
+        let new = issue.refresh?;
+        let grant = &mut self.grants.get_mut(&id)?.grant;
+        grant.refresh = Some(new.first_head(now, epoch));
+        grant.idle_expires_at = new.idle_expires_at;
+        Some(grant.expires_at)
+    }
+
+    /// Writes the access token and raises the grant's horizon to it; the refresh columns.
+    pub(super) fn write_access(&mut self, id: GrantId, issue: &Issue<'_>) -> Option<RefreshHead> {
+        let row = self.grants.get_mut(&id)?;
+        row.raise(issue.access_expires_at);
+        let refresh = row.grant.refresh.clone();
+        if let Some(opaque) = issue.opaque {
+            self.add_access_token(opaque.digest, opaque.claims.clone());
+        }
+        refresh
+    }
+
+    /// Deletes the devices that `which` names.
+    pub(super) fn forget_devices(&mut self, mut which: impl FnMut(&DeviceRow) -> bool) {
+        let user_codes = &mut self.user_codes;
+        self.devices.retain(|_, row| {
+            let goes = which(row);
+            if goes {
+                user_codes.remove(&row.user_code);
+            }
+            !goes
+        });
     }
 
     pub(super) fn add_access_token(&mut self, digest: Digest<OpaqueToken>, claims: AccessClaims) {

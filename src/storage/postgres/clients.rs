@@ -40,6 +40,9 @@ const DELETE: &str = concat!(
      c AS (
        DELETE FROM authorization_codes WHERE tenant_uid = $1 AND client_id = $7
          AND EXISTS (SELECT 1 FROM cli)),
+     d AS (
+       DELETE FROM device_codes WHERE tenant_uid = $1 AND client_id = $7
+         AND EXISTS (SELECT 1 FROM cli)),
      o AS (
        DELETE FROM consents WHERE tenant_uid = $1 AND client_id = $7 AND EXISTS (SELECT 1 FROM cli)),
      t AS (

@@ -14,6 +14,7 @@ mod clients;
 mod codes;
 mod consents;
 mod db;
+mod devices;
 mod failure;
 mod grants;
 mod jtis;
@@ -42,7 +43,8 @@ use self::db::{Db, Sql, get, sql, time, time_if, unreadable};
 use self::notify::Notifier;
 use self::pool::Pool;
 use super::{Cleaned, Engine, LogEntry, Result, Storage, StoreError, TenantHandle, Watch, schema};
-use crate::base::{Secret, Timestamp};
+use crate::base::{Digest, Secret, Timestamp};
+use crate::model::device::DeviceCode;
 use crate::model::{Audit, Revocation, RevocationKey, TenantUid};
 
 /// Where the database is.
@@ -189,6 +191,12 @@ impl Shared {
     fn changed(&self) {
         self.watch.hint();
         self.notifier.poke();
+    }
+
+    /// Tells this process at once, and other nodes soon, of a decision about a device.
+    fn decided(&self, device: Digest<DeviceCode>) {
+        self.watch.decided(Some(device));
+        self.notifier.decided(device);
     }
 
     /// Tells this process at once, and other nodes soon, of entries that were committed.

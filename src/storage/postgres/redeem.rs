@@ -7,7 +7,34 @@ use super::rows::{hash, head};
 use super::text::{audit, revoke};
 use crate::base::Timestamp;
 use crate::model::{Audit, GrantId};
-use crate::storage::{RedeemCode, Redemption, Result};
+use crate::storage::{NewRefresh, RedeemCode, Redemption, Result};
+
+/// The columns that a grant gets when its code is spent, first refresh token or none: `$11` end of the
+/// access token, `$12` salt, `$13` ring key, `$14` nonce, `$15` idle end, `$16` fingerprint. See
+/// `NewRefresh::first_head` and `horizon::grant`.
+macro_rules! first_refresh {
+    () => {
+        "salt = $12, head_kid = $13, head_nonce = $14, rot_fp = $16,
+         head = CASE WHEN $12::bytea IS NOT NULL THEN 1 END,
+         rotated_at = CASE WHEN $12::bytea IS NOT NULL THEN $2 END,
+         epoch = CASE WHEN $12::bytea IS NOT NULL THEN revocation_epoch() END,
+         idle_exp = coalesce($15, idle_exp),
+         keep_until = CASE WHEN $12::bytea IS NULL
+           THEN greatest(grants.keep_until, $11 + interval '60 seconds')
+           ELSE greatest(grants.keep_until, date_trunc('day', interval '60 seconds'
+             + greatest($11, least($15, abs_exp)), 'UTC') + interval '1 day') END"
+    };
+}
+pub(super) use first_refresh;
+
+/// The refresh columns, for `rows::head`.
+macro_rules! head_columns {
+    () => {
+        "salt, head_kid, head, head_nonce, pred, pred_nonce, rotated_at, replaced_at, replacements,
+         head_seen, repeats, rot_fp, differs, streak, epoch"
+    };
+}
+pub(super) use head_columns;
 
 /// The first use of a code while all is well, as a statement that does only that: everything fits,
 /// and it is spent, or nothing is changed, and then [`REDEEM`] decides.
@@ -24,15 +51,9 @@ macro_rules! spend {
          AND EXISTS (SELECT 1 FROM usr)
        FOR UPDATE),
      g AS (
-       UPDATE grants SET salt = $12, head_kid = $13, head_nonce = $14, rot_fp = $16,
-         head = CASE WHEN $12::bytea IS NOT NULL THEN 1 END,
-         rotated_at = CASE WHEN $12::bytea IS NOT NULL THEN $2 END,
-         epoch = CASE WHEN $12::bytea IS NOT NULL THEN revocation_epoch() END,
-         idle_exp = coalesce($15, idle_exp),
-         keep_until = CASE WHEN $12::bytea IS NULL
-           THEN greatest(grants.keep_until, $11 + interval '60 seconds')
-           ELSE greatest(grants.keep_until, date_trunc('day', interval '60 seconds'
-             + greatest($11, least($15, abs_exp)), 'UTC') + interval '1 day') END
+       UPDATE grants SET ",
+            first_refresh!(),
+            "
        FROM cur
        WHERE tenant_uid = $1 AND id = cur.grant_id AND state = 'live' AND abs_exp > $2
          AND (cur.session_id IS NULL OR EXISTS (
@@ -40,8 +61,9 @@ macro_rules! spend {
              AND s.status = 'active' AND s.idle_expires_at > $2 AND s.expires_at > $2))
          AND NOT EXISTS (SELECT 1 FROM client_states WHERE tenant_uid = $1 AND client_id = $9)
        RETURNING id, abs_exp, cur.session_id AS code_session, cur.keep_until AS code_keep_until,
-         salt, head_kid, head, head_nonce, pred, pred_nonce, rotated_at, replaced_at, replacements,
-         head_seen, repeats, rot_fp, differs, streak, epoch),
+         ",
+            head_columns!(),
+            "),
      c AS (
        UPDATE authorization_codes SET consumed_at = $2, retry_fp = $10,
          keep_until = greatest(g.code_keep_until, interval '60 seconds'
@@ -193,7 +215,7 @@ impl View {
             .bind(redemption.client.as_str())
             .bind(redemption.retry.as_ref().map(|retry| retry.fingerprint.to_vec()))
             .at(redemption.access_expires_at);
-        let statement = bind_refresh(statement, redemption);
+        let statement = bind_refresh(statement, redemption.refresh.as_ref());
         match opaque {
             Some(token) => bind_opaque(statement, Some(token), |statement| {
                 statement.bind(token.claims.generation.map(i64::from))
@@ -214,15 +236,13 @@ impl View {
             .at(redemption.access_expires_at);
         let opaque = redemption.opaque.as_ref();
         let generation = opaque.and_then(|token| token.claims.generation).map(i64::from);
-        bind_opaque(bind_refresh(statement, redemption), opaque, |statement| {
-            statement.bind(generation)
-        })
+        let statement = bind_refresh(statement, redemption.refresh.as_ref());
+        bind_opaque(statement, opaque, |statement| statement.bind(generation))
     }
 }
 
 /// Salt, ring key, nonce, idle end and fingerprint of the first refresh token, or nulls.
-fn bind_refresh(statement: Sql, redemption: &Redemption) -> Sql {
-    let refresh = redemption.refresh.as_ref();
+pub(super) fn bind_refresh(statement: Sql, refresh: Option<&NewRefresh>) -> Sql {
     statement
         .bind(refresh.map(|refresh| refresh.salt.to_vec()))
         .bind(refresh.map(|refresh| i16::from(refresh.kid)))

@@ -18,7 +18,8 @@ macro_rules! audit {
          CASE WHEN e.daily THEN 90 ELSE 365 END, \
          $2 + CASE WHEN e.daily THEN interval '90 days' ELSE interval '365 days' END \
          FROM (SELECT ev.*, ev.success AND ev.action IN ('login.succeeded', 'session.ended', \
-         'grant.created', 'consent.remembered', 'code.redeemed', 'refresh.rotated', \
+         'grant.created', 'consent.remembered', 'code.redeemed', 'device.requested', \
+         'device.viewed', 'device.approved', 'device.expired', 'device.redeemed', 'refresh.rotated', \
          'refresh.repeated', 'refresh.replaced', 'token.revoked') AS daily FROM ev) e)")
     };
 }

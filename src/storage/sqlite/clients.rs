@@ -154,6 +154,7 @@ impl Tx {
         for delete in [
             "DELETE FROM grants WHERE tenant_uid = ?1 AND client_id = ?2",
             "DELETE FROM authorization_codes WHERE tenant_uid = ?1 AND client_id = ?2",
+            "DELETE FROM device_codes WHERE tenant_uid = ?1 AND client_id = ?2",
             "DELETE FROM access_tokens WHERE tenant_uid = ?1 AND client_id = ?2",
             "DELETE FROM consents WHERE tenant_uid = ?1 AND client_id = ?2",
             "DELETE FROM client_states WHERE tenant_uid = ?1 AND client_id = ?2",

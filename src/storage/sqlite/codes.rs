@@ -5,7 +5,6 @@ use super::row::{Columns, to_json};
 use super::{SqliteTenant, Tx, sql};
 use crate::base::{Digest, Timestamp};
 use crate::model::code::{Code, CodeRecord};
-use crate::model::grant::{Grant, GrantState};
 use crate::model::{Action, Audit, ClientId, TenantUid};
 use crate::storage::{
     Codes, CountVerifier, IssueCode, NewCode, NewGrant, RedeemCode, Redemption, Result, horizon,
@@ -25,12 +24,13 @@ impl Codes for SqliteTenant {
         self.store
             .write(move |tx| {
                 Box::pin(async move {
-                    if !tx.insert_grant(&tenant, &grant, &code, now).await? {
+                    let keep_until = horizon::unspent_code(code.expires_at);
+                    if !tx.insert_grant(&tenant, &grant, keep_until, now).await? {
                         return Ok(IssueCode::NotLive);
                     }
                     tx.insert_code(&tenant, &grant, &code, now).await?;
-                    let made = new_grant(&grant, now);
-                    let record = grants::audited(&made, Action::GrantCreated, now, &audit);
+                    let record =
+                        grants::audited(&grant.born(now), Action::GrantCreated, now, &audit);
                     tx.audit(&tenant, &record).await?;
                     Ok(IssueCode::Issued)
                 })
@@ -92,30 +92,13 @@ impl Codes for SqliteTenant {
     }
 }
 
-fn new_grant(grant: &NewGrant, now: Timestamp) -> Grant {
-    let NewGrant { id, client, user, session, terms, jkt, offline, expires_at } = grant.clone();
-    Grant {
-        id,
-        client,
-        user,
-        session,
-        terms,
-        jkt,
-        offline,
-        state: GrantState::Live,
-        created_at: now,
-        idle_expires_at: expires_at,
-        expires_at,
-        refresh: None,
-    }
-}
-
 impl Tx {
-    async fn insert_grant(
+    /// Makes a grant, unless its user, client or session is not live.
+    pub(super) async fn insert_grant(
         &mut self,
         tenant: &TenantUid,
         grant: &NewGrant,
-        code: &NewCode,
+        keep_until: Timestamp,
         now: Timestamp,
     ) -> Result<bool> {
         let insert = sql!(
@@ -140,7 +123,7 @@ impl Tx {
             to_json(&grant.terms)?,
             now,
             grant.expires_at,
-            horizon::unspent_code(code.expires_at),
+            keep_until,
         );
         Ok(self.run(insert).await? == 1)
     }

@@ -17,6 +17,7 @@ mod clients;
 mod codes;
 mod connections;
 mod consents;
+mod devices;
 mod error;
 mod file;
 mod grants;

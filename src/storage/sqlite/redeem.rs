@@ -10,6 +10,7 @@ use crate::base::Timestamp;
 use crate::model::grant::Grant;
 use crate::model::refresh::RefreshHead;
 use crate::model::{Action, Audit, ClientId, GrantId, TenantUid};
+use crate::storage::grants::Issue;
 use crate::storage::verdict::{CodeDecision, CodeLife, decide_code};
 use crate::storage::{RedeemCode, Redemption, Result, horizon};
 
@@ -138,14 +139,26 @@ impl Tx {
             horizon::spent_code(code.keep_until, access_end, grant_end),
         ))
         .await?;
-        let head = redemption.refresh.as_ref().map(|new| new.first_head(now, self.store().epoch()));
-        let idle = redemption.refresh.as_ref().map(|new| new.idle_expires_at);
+        self.issue_first(tenant, (grant, keep), &redemption.issue(), now).await
+    }
+
+    /// Writes what comes out of a grant when its code is spent: its refresh token's first head, the
+    /// access token, and the horizon that follows from them.
+    pub(super) async fn issue_first(
+        &mut self,
+        tenant: &TenantUid,
+        (grant, keep): (&Grant, Timestamp),
+        issue: &Issue<'_>,
+        now: Timestamp,
+    ) -> Result<Option<RefreshHead>> {
+        let head = issue.refresh.map(|new| new.first_head(now, self.store().epoch()));
+        let idle = issue.refresh.map(|new| new.idle_expires_at);
         if let (Some(head), Some(idle)) = (&head, idle) {
             self.write_head(tenant, grant.id, head, idle).await?;
         }
-        let raised = horizon::grant(keep, access_end, idle, grant.expires_at);
+        let raised = horizon::grant(keep, issue.access_expires_at, idle, grant.expires_at);
         self.raise_horizon(tenant, grant.id, keep, raised).await?;
-        if let Some(token) = &redemption.opaque {
+        if let Some(token) = issue.opaque {
             self.insert_access_token(tenant, token).await?;
         }
         Ok(head)

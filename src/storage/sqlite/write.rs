@@ -7,6 +7,8 @@ use super::connections::Lent;
 use super::error::{at_commit, unavailable};
 use super::store::Sqlite;
 use super::value::Statement;
+use crate::base::Digest;
+use crate::model::device::DeviceCode;
 use crate::model::{Revocation, TenantUid};
 use crate::storage::{LogEntry, Result, StoreError};
 
@@ -23,6 +25,7 @@ pub(super) struct Tx {
     store: Sqlite,
     revoked: Vec<LogEntry>,
     hint: bool,
+    decided: Option<Digest<DeviceCode>>,
 }
 
 impl Sqlite {
@@ -46,7 +49,8 @@ impl Sqlite {
         self.count(1);
         let begin = sqlx::query("BEGIN IMMEDIATE").execute(connection.get()).await;
         begin.map_err(unavailable)?;
-        let mut tx = Tx { connection, store: self.clone(), revoked: Vec::new(), hint: false };
+        let mut tx =
+            Tx { connection, store: self.clone(), revoked: Vec::new(), hint: false, decided: None };
         match work(&mut tx).await {
             Ok(outcome) => tx.commit().await.map(|()| outcome),
             Err(error) => {
@@ -92,8 +96,13 @@ impl Tx {
         self.hint = true;
     }
 
+    /// A user decided about this device: who waits for it is told once this is committed.
+    pub(super) fn note_decided(&mut self, device: Digest<DeviceCode>) {
+        self.decided = Some(device);
+    }
+
     async fn commit(self) -> Result<()> {
-        let Self { mut connection, store, revoked, hint } = self;
+        let Self { mut connection, store, revoked, hint, decided } = self;
         store.count(1);
         sqlx::query("COMMIT").execute(connection.get()).await.map_err(at_commit)?;
         connection.give_back();
@@ -101,6 +110,9 @@ impl Tx {
         store.events().revoked(&revoked);
         if hint || !revoked.is_empty() {
             store.events().hint();
+        }
+        if decided.is_some() {
+            store.events().decided(decided);
         }
         Ok(())
     }

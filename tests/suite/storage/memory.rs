@@ -11,7 +11,7 @@ use pmp_auth::storage::{
 
 use super::make::*;
 
-const CAPS: Caps = Caps { pushed_requests: 2, attempts: 2, jtis: 2, audit_records: 5 };
+const CAPS: Caps = Caps { pushed_requests: 2, devices: 2, attempts: 2, jtis: 2, audit_records: 5 };
 
 async fn bounded() -> (Memory, TenantHandle) {
     let store = Memory::with_caps("e", NOW, CAPS);
