@@ -395,7 +395,7 @@ fn configuration(engine: &str, dir: &Path, database: Option<&str>, port: u16) ->
         );
     let tenant = |slug: &str, signing: &str| {
         format!(
-            "  {slug}:\n    scopes: [openid, offline_access, read]\n    resources: [\"https://api.example\"]\n    default_resource: https://api.example\n{signing}    users:\n      - email: bench@example.com\n        password: {PASSWORD}\n    clients:\n{clients}"
+            "  {slug}:\n    scopes: [openid, offline_access, read]\n    resources: [\"https://api.example\"]\n    default_resource: https://api.example\n    token_rate: 0\n    introspection_rate: 0\n{signing}    users:\n      - email: bench@example.com\n        password: {PASSWORD}\n    clients:\n{clients}"
         )
     };
     format!(

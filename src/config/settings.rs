@@ -161,6 +161,10 @@ pub struct Tenant {
     pub revocation: RevocationMode,
     /// Whether one network retry of a redeemed code is answered again, and for how long (0 to 2 s).
     pub code_retry: Option<Duration>,
+    /// Token requests a second that each client may make: 20; 0 is no limit.
+    pub token_rate: u32,
+    /// Introspections a second that each client may make: 500; 0 is no limit.
+    pub introspection_rate: u32,
     /// The clients.
     pub clients: Vec<Client>,
     /// The clients whose secret is generated at first start (`client_secret: generate`); they have

@@ -30,6 +30,31 @@ pub enum Limited {
     ClientAuthentication,
     /// Requests by POST that are kept until the browser comes round, from one network: 60 a minute.
     KeptRequest,
+    /// Token requests of one client; its rate is configured.
+    TokenRequest,
+    /// Introspections by one client; its rate is configured.
+    Introspection,
+}
+
+/// What one client may do so many times a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate(NonZeroU32);
+
+impl Rate {
+    /// The highest that can be told from no limit.
+    pub const MOST: u32 = 1_000_000;
+    /// So many seconds' worth are allowed at once.
+    const BURST_SECONDS: u32 = 5;
+
+    /// This many a second, [`MOST`](Self::MOST) at most; none for 0, which is no limit.
+    pub fn per_second(times: u32) -> Option<Self> {
+        NonZeroU32::new(times.min(Self::MOST)).map(Self)
+    }
+
+    /// What one costs of a bucket that fills by [`MOST`](Self::MOST) a second.
+    fn cost(self) -> NonZeroU32 {
+        NonZeroU32::MIN.saturating_add(Self::MOST / self.0 - 1)
+    }
 }
 
 /// Too often: come back after that long.
@@ -40,8 +65,14 @@ pub struct TooOften {
 }
 
 impl Limited {
-    const ALL: [Self; 4] =
-        [Self::BadRefreshMac, Self::BadVerifier, Self::ClientAuthentication, Self::KeptRequest];
+    const ALL: [Self; 6] = [
+        Self::BadRefreshMac,
+        Self::BadVerifier,
+        Self::ClientAuthentication,
+        Self::KeptRequest,
+        Self::TokenRequest,
+        Self::Introspection,
+    ];
 
     /// How many at once, and how long until all of them are allowed again.
     const fn quota(self) -> (NonZeroU32, Duration) {
@@ -52,6 +83,11 @@ impl Limited {
             Self::BadRefreshMac | Self::BadVerifier => (count(20), Duration::from_mins(1)),
             Self::ClientAuthentication => (count(15), Duration::from_mins(1)),
             Self::KeptRequest => (count(60), Duration::from_mins(1)),
+            // One bucket for every rate: a request costs the more of it the lower its rate is.
+            Self::TokenRequest | Self::Introspection => {
+                let seconds = Rate::BURST_SECONDS;
+                (count(seconds * Rate::MOST), Duration::from_secs(seconds as u64))
+            }
         }
     }
 }
@@ -95,6 +131,28 @@ impl Limiter {
     /// Counts one more of `what` by `key`, or says when to come back. Keys of different tenants
     /// never meet.
     pub fn check(&self, what: Limited, tenant: &TenantUid, key: &str) -> Result<(), TooOften> {
+        self.take(what, tenant, key, NonZeroU32::MIN)
+    }
+
+    /// The same for what has a configured rate: five seconds' worth at once, and then as the rate
+    /// says.
+    pub fn check_rate(
+        &self,
+        what: Limited,
+        tenant: &TenantUid,
+        key: &str,
+        rate: Rate,
+    ) -> Result<(), TooOften> {
+        self.take(what, tenant, key, rate.cost())
+    }
+
+    fn take(
+        &self,
+        what: Limited,
+        tenant: &TenantUid,
+        key: &str,
+        cost: NonZeroU32,
+    ) -> Result<(), TooOften> {
         let bucket = &self.buckets[what as usize];
         let name = self.hasher.hash_one((tenant.as_str(), key));
         let mut key = name;
@@ -104,7 +162,9 @@ impl Limiter {
                 key %= SHARED_KEYS;
             }
         }
-        bucket.check_key(&key).map_err(|until| {
+        // No bucket is too small for what is taken from it.
+        let Ok(taken) = bucket.check_key_n(&key, cost) else { return Ok(()) };
+        taken.map_err(|until| {
             let retry_after = until.wait_time_from(self.clock.now());
             self.closed.insert((what, name), self.clock.0.now().plus(retry_after));
             TooOften { retry_after }
@@ -186,6 +246,28 @@ mod tests {
         clock.advance(Duration::from_secs(3));
         assert_eq!(once(), Ok(()));
         assert!(once().is_err());
+    }
+
+    #[test]
+    fn a_rate_allows_five_seconds_worth_at_once_and_then_what_it_says() {
+        let (limiter, clock) = limiter(1000);
+        let acme = TenantUid::stored("acme");
+        for (what, times) in [(Limited::TokenRequest, 20), (Limited::Introspection, 500)] {
+            let rate = Rate::per_second(times).unwrap();
+            let once = || limiter.check_rate(what, &acme, "app", rate);
+            assert_eq!((0..5 * times).filter(|_| once().is_ok()).count(), 5 * times as usize);
+            let wait = Duration::from_secs(1) / times;
+            assert_eq!(once(), Err(TooOften { retry_after: wait }));
+            assert_eq!(limiter.check_rate(what, &acme, "other", rate), Ok(()));
+            clock.advance(Duration::from_secs(1));
+            assert_eq!((0..2 * times).filter(|_| once().is_ok()).count(), times as usize);
+        }
+        let slow = Rate::per_second(1).unwrap();
+        let once = || limiter.check_rate(Limited::TokenRequest, &acme, "slow", slow);
+        assert_eq!((0..9).filter(|_| once().is_ok()).count(), 5);
+        assert_eq!(Rate::per_second(0), None);
+        let fast = Rate::per_second(u32::MAX).unwrap();
+        assert_eq!(limiter.check_rate(Limited::TokenRequest, &acme, "fast", fast), Ok(()));
     }
 
     #[test]

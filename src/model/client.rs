@@ -209,6 +209,12 @@ pub struct Client {
     pub id_token_alg: Option<SigningAlg>,
     /// Access-token lifetime, where it differs from the tenant's.
     pub access_token_ttl: Option<Duration>,
+    /// Token requests a second, where they differ from the tenant's; 0 is no limit.
+    #[serde(default)]
+    pub token_rate: Option<u32>,
+    /// Introspections a second, where they differ from the tenant's; 0 is no limit.
+    #[serde(default)]
+    pub introspection_rate: Option<u32>,
     /// Exact origins that may call token, revoke and userinfo from a browser.
     pub cors_origins: Vec<String>,
     /// `enabled: false` disables the client.

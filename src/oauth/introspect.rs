@@ -12,6 +12,7 @@ use super::client::{self, AuthenticatedClient, Presented};
 use super::grants::refresh_token;
 use super::{Call, Cause, Params, TokenError};
 use crate::base::{CredentialKind, Timestamp};
+use crate::limits::Limited;
 use crate::model::token::AccessClaims;
 use crate::model::{Grant, grant::GrantState};
 use crate::revocation::Standing;
@@ -26,6 +27,7 @@ pub async fn introspect(
     form: &Params,
 ) -> Result<Introspection, TokenError> {
     let caller = client::authenticate(call, presented).await?.confidential()?;
+    caller.count(call, Limited::Introspection)?;
     // `token_type_hint` is a hint: what a token is can be seen (RFC 7662 §2.1).
     let token = form.get("token").ok_or(Cause::Missing("token"))?;
     if token.starts_with(CredentialKind::RefreshToken.prefix()) {

@@ -34,6 +34,8 @@ pub(crate) fn public_client(id: &str) -> Client {
         access_token_format: None,
         id_token_alg: None,
         access_token_ttl: None,
+        token_rate: None,
+        introspection_rate: None,
         cors_origins: Vec::new(),
         enabled: true,
     }
@@ -86,6 +88,8 @@ pub(crate) fn tenant_settings() -> settings::Tenant {
         access_token_format: AccessTokenFormat::Jwt,
         revocation: RevocationMode::View,
         code_retry: None,
+        token_rate: 20,
+        introspection_rate: 500,
         clients: Vec::new(),
         generated_secrets: Vec::new(),
         users: Vec::new(),

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::client::{AuthenticatedClient, Presented};
 use super::{Call, Cause, Params, TokenError, client, grants, target};
 use crate::base::Secret;
+use crate::limits::Limited;
 use crate::model::Scope;
 use crate::model::client::GrantType;
 
@@ -93,6 +94,7 @@ pub async fn answer(
 ) -> Result<TokenResponse, TokenError> {
     let request = GrantRequest::parse(form)?;
     let client = client::authenticate(call, presented).await?;
+    client.count(call, Limited::TokenRequest)?;
     let grant = request.grant_type();
     let answered = granted(call, &client, request).await;
     let (tenant, id) = (call.tenant.slug.as_str(), client.id().as_str());

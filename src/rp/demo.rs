@@ -135,6 +135,8 @@ impl Demo {
             access_token_format: None,
             id_token_alg: None,
             access_token_ttl: None,
+            token_rate: None,
+            introspection_rate: None,
             cors_origins: Vec::new(),
             enabled: true,
         }

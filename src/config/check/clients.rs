@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use super::super::keys;
 use super::super::read::{Item, Section};
 use super::super::settings::Resource;
-use super::tenant::{ALGORITHMS, FORMATS, grants, scopes_of};
+use super::tenant::{ALGORITHMS, FORMATS, grants, rate, scopes_of};
 use super::{hours, redirect, seconds, secrets};
 use crate::base::{Digest, Secret, base64url};
 use crate::model::client::{ApplicationType, AuthMethod, ClientSecret, GrantType, RefreshPolicy};
@@ -108,6 +108,8 @@ fn client(
         access_token_format: section.get("access_token_format").and_then(|i| i.one_of(&FORMATS)),
         id_token_alg: section.get("id_token_alg").and_then(|item| item.one_of(&ALGORITHMS)),
         access_token_ttl: lifetime.and_then(|item| item.duration(seconds(1)..=hours(24))),
+        token_rate: rate(section, "token_rate"),
+        introspection_rate: rate(section, "introspection_rate"),
         cors_origins,
         enabled: section.boolean("enabled", true),
     };

@@ -65,6 +65,8 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>) -> Tenant {
             RevocationMode::View,
         ),
         code_retry: (!code_retry.is_zero()).then_some(code_retry),
+        token_rate: rate(section, "token_rate").unwrap_or(20),
+        introspection_rate: rate(section, "introspection_rate").unwrap_or(500),
         users: users::read(section, *production),
         branding: branding::read(&section.section("branding", &keys::BRANDING)),
         issuer,
@@ -74,6 +76,11 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>) -> Tenant {
         clients,
         generated_secrets,
     }
+}
+
+/// Reads how many times a second; 0 is no limit.
+pub(super) fn rate(section: &Section<'_>, key: &str) -> Option<u32> {
+    section.get(key)?.number(0..=1_000_000)
 }
 
 const ALL_GRANTS: [GrantType; 3] =

@@ -161,6 +161,20 @@ pub static CLIENT: Section = Section {
             "How long its access tokens live.",
         ),
         key(
+            "token_rate",
+            "number, 0 to 1000000; 0 is no limit",
+            "the tenant's",
+            "200",
+            "Token requests that it may make in a second.",
+        ),
+        key(
+            "introspection_rate",
+            "number, 0 to 1000000; 0 is no limit",
+            "the tenant's",
+            "5000",
+            "Introspections that it may make in a second.",
+        ),
+        key(
             "id_token_alg",
             "`ES256`, `RS256`, `PS256` or `EdDSA`",
             "the tenant's",

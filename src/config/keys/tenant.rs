@@ -71,6 +71,20 @@ pub static TENANT: Section = Section {
             "2s",
             "For how long a network retry of a redeemed code is answered again instead of revoking.",
         ),
+        key(
+            "token_rate",
+            "number, 0 to 1000000; 0 is no limit",
+            "20",
+            "100",
+            "Token requests a second that each client may make, on each node; five seconds' worth at once. More are answered 429.",
+        ),
+        key(
+            "introspection_rate",
+            "number, 0 to 1000000; 0 is no limit",
+            "500",
+            "5000",
+            "Introspections a second that each client may make, on each node; five seconds' worth at once. More are answered 429.",
+        ),
         key("clients", "list of sections", "none", "", "The applications."),
         key(
             "users",

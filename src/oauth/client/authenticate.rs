@@ -4,7 +4,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 use super::Presented;
 use crate::base::Digest;
-use crate::limits::Limited;
+use crate::limits::{Limited, Rate, network};
 use crate::model::audit::AuditRecord;
 use crate::model::client::ClientSecret;
 use crate::model::{Action, Client, ClientId};
@@ -40,6 +40,29 @@ impl AuthenticatedClient {
     /// need that.
     pub fn confidential(self) -> Result<Self, TokenError> {
         if self.is_public() { Err(Cause::PublicClient.into()) } else { Ok(self) }
+    }
+
+    /// Counts one more request of this client, or says when to come back. Anyone can claim to be a
+    /// public client: those are counted by network, too, so that no stranger uses up what is theirs.
+    pub(in crate::oauth) fn count(&self, call: &Call<'_>, what: Limited) -> Result<(), TokenError> {
+        let (client, tenant) = (&self.client, &call.tenant.settings);
+        let times = match what {
+            Limited::Introspection => {
+                client.introspection_rate.unwrap_or(tenant.introspection_rate)
+            }
+            _ => client.token_rate.unwrap_or(tenant.token_rate),
+        };
+        let Some(rate) = Rate::per_second(times) else { return Ok(()) };
+        let shared;
+        let key = match call.peer().filter(|_| self.is_public()) {
+            Some(peer) => {
+                shared = format!("{} {}", network(peer), client.id);
+                &shared
+            }
+            None => client.id.as_str(),
+        };
+        let counted = call.services.limiter.check_rate(what, &call.tenant.uid, key, rate);
+        counted.map_err(|often| Cause::TooMany { retry_after: often.retry_after }.into())
     }
 
     /// The digest of the secret that it proved itself by.

@@ -195,6 +195,8 @@ jobs: {{cleanup: off}}
 tenants:
   acme:
     scopes: [openid, offline_access]
+    token_rate: 0
+    introspection_rate: 0
     clients:
       - client_id: web
         type: confidential

@@ -82,6 +82,8 @@ pub fn client(id: &str) -> Client {
         access_token_format: None,
         id_token_alg: Some(SigningAlg::EdDSA),
         access_token_ttl: Some(Duration::from_secs(90)),
+        token_rate: Some(50),
+        introspection_rate: Some(0),
         cors_origins: vec![],
         enabled: true,
     }

@@ -5,6 +5,7 @@ mod client_credentials;
 mod code;
 mod house;
 mod introspection;
+mod rates;
 mod refresh;
 mod revocation;
 mod round_trips;
