@@ -2,12 +2,13 @@ use std::time::Duration;
 
 use pmp_auth::base::base64;
 use pmp_auth::config::Settings;
-use pmp_auth::model::Action;
+use pmp_auth::model::grant::GrantState;
+use pmp_auth::model::{Action, GrantId};
 use pmp_auth::storage::Engine;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::nodes::{Nodes, winners};
+use super::nodes::{Nodes, TIMES, winners};
 use crate::support::flow::{Form, SignedIn};
 use crate::support::race::RACERS;
 use crate::support::server::{SECRET, TestServer};
@@ -18,32 +19,33 @@ on_every_server! {
     fault_f_code_03
 }
 
-/// So many codes are raced for, one after the other.
-const CODES: usize = 6;
-
 async fn fault_f_code_01(engine: Engine) {
     let nodes = Nodes::start(engine, |_| {}).await;
     let alice = SignedIn::at(nodes.first()).await;
-    for round in 0..CODES {
+    let mut spent = Vec::with_capacity(TIMES);
+    for round in 0..TIMES {
         let client = ["web", "opaque"][round % 2];
         let code = alice.code(nodes.first(), client).await;
-        let answers = nodes.at_once(|_| (client, code.form.clone())).await;
+        let answers = nodes.at_once(round, |_| (client, code.form.clone())).await;
         let won = winners(&answers);
         assert_eq!(won.len(), 1, "round {round}");
-        nodes.settle().await;
-        // The others were replays of a valid request: what the winner got is dead everywhere.
-        nodes.all_say(false, client, &won[0]["access_token"]).await;
-        nodes.all_say(false, client, &won[0]["refresh_token"]).await;
-        let grant = nodes.first().grant(code.grant).await;
+        spent.push((client, code.grant, won[0].clone()));
+    }
+    nodes.settle().await;
+    // The others were replays of a valid request: what the winners got is dead everywhere.
+    for (client, grant, tokens) in spent {
+        nodes.all_say(false, client, &tokens["access_token"]).await;
+        nodes.all_say(false, client, &tokens["refresh_token"]).await;
+        let grant = nodes.first().grant(grant).await;
         assert_eq!(grant.refresh.expect("one family").head, 1);
-        assert!(!nodes.first().is_live(code.grant).await);
+        assert_eq!(grant.state, GrantState::Revoked);
     }
     let server = nodes.first();
-    assert_eq!(server.times(Action::GrantCreated).await, CODES);
-    assert_eq!(server.times(Action::CodeRedeemed).await, CODES);
-    assert_eq!(server.times(Action::CodeReplayed).await, CODES * (RACERS - 1));
+    assert_eq!(server.times(Action::GrantCreated).await, TIMES);
+    assert_eq!(server.times(Action::CodeRedeemed).await, TIMES);
+    assert_eq!(server.times(Action::CodeReplayed).await, TIMES * (RACERS - 1));
     if let Some(grants) = nodes.rows("grants").await {
-        assert_eq!(grants, CODES);
+        assert_eq!(grants, TIMES);
     }
     nodes.stop().await;
 }
@@ -62,10 +64,10 @@ async fn fault_f_code_02(engine: Engine) {
 async fn a_resent_request_is_a_replay(nodes: Nodes) {
     let server = nodes.first();
     let alice = SignedIn::at(server).await;
-    for done in 1..=CODES {
+    for _ in 0..TIMES {
         let code = alice.code(server, "web").await;
         let unread = send(server, &code.form).await;
-        until_redeemed(server, done).await;
+        until_redeemed(server, code.grant).await;
         drop(unread);
         assert!(server.is_live(code.grant).await, "nobody came twice yet");
         server.ask("web", &code.form).await.is_refusal(400, "invalid_grant");
@@ -78,15 +80,21 @@ async fn a_resent_request_is_a_replay(nodes: Nodes) {
 async fn a_resent_request_is_answered_again(nodes: Nodes) {
     let server = nodes.first();
     let alice = SignedIn::at(server).await;
-    for done in 1..=CODES {
-        let code = alice.code(server, "web").await;
+    let mut codes = Vec::with_capacity(TIMES);
+    for _ in 0..TIMES {
+        let code = alice.plain_code(server, "web").await;
         let unread = send(server, &code.form).await;
-        until_redeemed(server, done).await;
+        until_redeemed(server, code.grant).await;
         drop(unread);
         let wrong = code.form.clone().with("code_verifier", &"x".repeat(43));
-        server.ask("web", &wrong).await.is_refusal(400, "invalid_grant");
-        nodes.advance(Duration::from_secs(2)).await;
-        let answers = nodes.at_once(|_| ("web", code.form.clone())).await;
+        let refused = server.decide("web", &wrong).await.expect_err("a wrong verifier");
+        assert_eq!(refused.code().as_str(), "invalid_grant");
+        codes.push(code);
+    }
+    nodes.advance(Duration::from_secs(2)).await;
+    let mut families = Vec::with_capacity(TIMES);
+    for (round, code) in codes.iter().enumerate() {
+        let answers = nodes.at_once(round, |_| ("web", code.form.clone())).await;
         let won = winners(&answers);
         assert_eq!(won.len(), RACERS, "every one is the same request again");
         assert!(won.iter().all(|one| one["refresh_token"] == won[0]["refresh_token"]));
@@ -94,15 +102,20 @@ async fn a_resent_request_is_answered_again(nodes: Nodes) {
         nodes.all_say(true, "web", &won[0]["refresh_token"]).await;
         nodes.all_say(true, "web", &won[RACERS - 1]["access_token"]).await;
         assert_eq!(server.grant(code.grant).await.refresh.expect("one family").head, 1);
-        // Later it is a replay as ever.
-        nodes.advance(Duration::from_millis(1)).await;
+        families.push(won[0].clone());
+    }
+    // Later it is a replay as ever.
+    nodes.advance(Duration::from_millis(1)).await;
+    for code in &codes {
         server.ask("web", &code.form).await.is_refusal(400, "invalid_grant");
-        nodes.settle().await;
-        nodes.all_say(false, "web", &won[0]["refresh_token"]).await;
-        nodes.all_say(false, "web", &won[0]["access_token"]).await;
+    }
+    nodes.settle().await;
+    for tokens in families {
+        nodes.all_say(false, "web", &tokens["refresh_token"]).await;
+        nodes.all_say(false, "web", &tokens["access_token"]).await;
     }
     if let Some(grants) = nodes.rows("grants").await {
-        assert_eq!(grants, CODES);
+        assert_eq!(grants, TIMES);
     }
     nodes.stop().await;
 }
@@ -121,13 +134,13 @@ async fn send(server: &TestServer, form: &Form) -> TcpStream {
     stream
 }
 
-/// Waits until so many codes are redeemed.
-async fn until_redeemed(server: &TestServer, codes: usize) {
-    for _ in 0..500 {
-        if server.times(Action::CodeRedeemed).await == codes {
+/// Waits until the code of this grant is redeemed.
+async fn until_redeemed(server: &TestServer, grant: GrantId) {
+    for _ in 0..5_000 {
+        if server.grant(grant).await.refresh.is_some() {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
     panic!("the code is not redeemed");
 }
@@ -136,12 +149,13 @@ async fn fault_f_code_03(engine: Engine) {
     let nodes = Nodes::start(engine, |_| {}).await;
     let server = nodes.first();
     let alice = SignedIn::at(server).await;
-    for round in 0..CODES {
+    let mut redeemed = Vec::new();
+    for round in 0..TIMES {
         // Half of the racers, or just one of them, send what is right.
         let valid = if round % 2 == 0 { RACERS / 2 } else { 1 };
         let code = alice.code(server, "spa").await;
         let answers = nodes
-            .at_once(|racer| {
+            .at_once(round, |racer| {
                 let form = code.form.clone();
                 match racer {
                     _ if racer < valid => ("spa", form),
@@ -155,14 +169,20 @@ async fn fault_f_code_03(engine: Engine) {
             .await;
         let won = winners(&answers);
         assert_eq!(won.len(), 1, "round {round}");
-        assert!(answers[..valid].iter().any(|answer| answer.status == 200), "a stranger won");
-        nodes.settle().await;
-        let unseen = valid == 1;
-        assert_eq!(server.is_live(code.grant).await, unseen, "only a valid replay revokes");
-        nodes.all_say(unseen, "api", &won[0]["access_token"]).await;
-        let refresh = Form::refresh(won[0]["refresh_token"].as_str().unwrap());
-        assert_eq!(server.ask("spa", &refresh).await.status == 200, unseen);
-        nodes.advance(Duration::from_mins(1)).await;
+        assert!(answers[..valid].iter().any(Option::is_some), "a stranger won");
+        redeemed.push((valid == 1, code.grant, won[0].clone()));
+        server.clock.advance(Duration::from_mins(1));
+        // Before the first of the access tokens is over.
+        if redeemed.len() == 8 {
+            nodes.settle().await;
+            for (unseen, grant, tokens) in redeemed.drain(..) {
+                assert_eq!(server.is_live(grant).await, unseen, "only a valid replay revokes");
+                nodes.all_say(unseen, "api", &tokens["access_token"]).await;
+                let refresh = Form::refresh(tokens["refresh_token"].as_str().unwrap());
+                assert_eq!(server.decide("spa", &refresh).await.is_ok(), unseen);
+            }
+        }
     }
+    assert!(redeemed.is_empty(), "each was looked at");
     nodes.stop().await;
 }

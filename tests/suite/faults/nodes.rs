@@ -8,7 +8,13 @@ use serde_json::Value;
 
 use crate::support::flow::Form;
 use crate::support::race::{RACERS, race};
-use crate::support::server::{Answer, TENANTS, TestServer};
+use crate::support::server::{TENANTS, TestServer};
+
+/// So many codes and families are raced for, one after the other …
+pub(super) const TIMES: usize = 200;
+/// … and so many of them over HTTP. The others meet past it, where the race is decided, and closer
+/// together.
+const BY_HTTP: usize = 4;
 
 /// A server, and on Postgres two more nodes of it.
 pub(super) struct Nodes(Arc<Vec<TestServer>>);
@@ -27,8 +33,8 @@ impl Nodes {
         let entropy = &pmp_auth::base::SystemEntropy;
         let unknown = CredentialKind::AuthorizationCode.generate(entropy).reveal().clone();
         let form = Form::of("authorization_code").with("code", &unknown);
-        for _ in 0..2 {
-            assert!(winners(&nodes.at_once(|_| ("web", form.clone())).await).is_empty());
+        for round in 0..2 {
+            assert!(winners(&nodes.at_once(round, |_| ("web", form.clone())).await).is_empty());
         }
         nodes
     }
@@ -37,15 +43,34 @@ impl Nodes {
         &self.0[0]
     }
 
-    /// As many token requests at once as there are racers, spread over the nodes; the answers in
-    /// the order of the racers.
+    /// As many token requests at once as there are racers, spread over the nodes: the tokens of
+    /// those that got some, in the order of the racers. Every other one must be `invalid_grant`.
     pub(super) async fn at_once(
         &self,
+        round: usize,
         request: impl Fn(usize) -> (&'static str, Form),
-    ) -> Vec<Answer> {
+    ) -> Vec<Option<Value>> {
         race(RACERS, |racer| {
             let (nodes, (client, form)) = (Arc::clone(&self.0), request(racer));
-            async move { nodes[racer % nodes.len()].ask(client, &form).await }
+            async move {
+                let node = &nodes[racer % nodes.len()];
+                if round < BY_HTTP {
+                    let answer = node.ask(client, &form).await;
+                    if answer.status == 200 {
+                        return Some(answer.granted());
+                    }
+                    answer.is_refusal(400, "invalid_grant");
+                    return None;
+                }
+                match node.decide(client, &form).await {
+                    Ok(tokens) => Some(tokens),
+                    Err(error) => {
+                        let told = (error.status(), error.code().as_str());
+                        assert_eq!(told, (400, "invalid_grant"), "{error}");
+                        None
+                    }
+                }
+            }
         })
         .await
     }
@@ -66,7 +91,7 @@ impl Nodes {
     /// Whether every node says of a token what it should.
     pub(super) async fn all_say(&self, active: bool, client: &str, token: &Value) {
         for (number, node) in self.0.iter().enumerate() {
-            assert_eq!(node.is_active(client, token).await, active, "node {number}: {token}");
+            assert_eq!(node.finds_active(client, token).await, active, "node {number}: {token}");
         }
     }
 
@@ -87,13 +112,7 @@ impl Nodes {
     }
 }
 
-/// The answers that grant something; every other one must be `invalid_grant`.
-#[track_caller]
-pub(super) fn winners(answers: &[Answer]) -> Vec<Value> {
-    let (granted, refused): (Vec<_>, Vec<_>) =
-        answers.iter().partition(|answer| answer.status == 200);
-    for answer in refused {
-        answer.is_refusal(400, "invalid_grant");
-    }
-    granted.into_iter().map(Answer::granted).collect()
+/// The tokens of those that got some.
+pub(super) fn winners(answers: &[Option<Value>]) -> Vec<&Value> {
+    answers.iter().flatten().collect()
 }

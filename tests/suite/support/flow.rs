@@ -1,10 +1,11 @@
 //! The token side of the code flow, as programs speak it. Codes come without the pages: they are
 //! issued in the store as the authorization endpoint does it.
 
-use pmp_auth::base::{Clock as _, CredentialKind, Digest, Entropy, SystemEntropy};
+use pmp_auth::base::{Clock as _, CredentialKind, Digest, Entropy, SystemEntropy, base64};
 use pmp_auth::model::code::CodeTerms;
 use pmp_auth::model::grant::{Grant, GrantState, GrantTerms};
 use pmp_auth::model::{Action, Audit, ClientId, GrantId, Scope, SessionId, UserId};
+use pmp_auth::oauth::{Call, Params, Presented, TokenError, introspect, token};
 use pmp_auth::storage::{CreateSession, IssueCode, NewCode, NewGrant, NewSession};
 use serde_json::{Value, json};
 
@@ -113,6 +114,23 @@ impl SignedIn {
 
     /// The same with another challenge.
     pub async fn code_for(&self, server: &TestServer, client: &str, challenge: &str) -> Code {
+        let scope = "openid orders:read offline_access";
+        self.code_of(server, client, challenge, scope).await
+    }
+
+    /// A code for no more than what refresh and access tokens need: without `openid`, nobody signs
+    /// an ID token.
+    pub async fn plain_code(&self, server: &TestServer, client: &str) -> Code {
+        self.code_of(server, client, CHALLENGE, "orders:read offline_access").await
+    }
+
+    async fn code_of(
+        &self,
+        server: &TestServer,
+        client: &str,
+        challenge: &str,
+        scope: &str,
+    ) -> Code {
         let (tenant, now) = (server.tenant("acme"), server.clock.now());
         let entropy: &dyn Entropy = &SystemEntropy;
         let text = CredentialKind::AuthorizationCode.generate(entropy).reveal().clone();
@@ -123,7 +141,7 @@ impl SignedIn {
             session: Some(self.session),
             terms: GrantTerms {
                 version: 1,
-                scope: Scope::parse("openid orders:read offline_access").unwrap(),
+                scope: Scope::parse(scope).unwrap(),
                 resources: Vec::new(),
                 claims: None,
                 acr: None,
@@ -162,17 +180,43 @@ impl SignedIn {
         let answer = server.ask(client, &code.form).await;
         (answer.granted(), code.grant)
     }
+
+    /// The same for a plain code.
+    pub async fn plain_tokens(&self, server: &TestServer, client: &str) -> (Value, GrantId) {
+        let code = self.plain_code(server, client).await;
+        let tokens = server.decide(client, &code.form).await;
+        (tokens.unwrap_or_else(|error| panic!("{error}")), code.grant)
+    }
 }
 
 impl TestServer {
     /// POST to the token endpoint of `acme` as `client`, by the method that the client is pinned to.
     pub async fn ask(&self, client: &str, form: &Form) -> Answer {
-        let form = match client {
-            "web" | "opaque" | "api" => return self.token(client, &form.pairs()).await,
-            "post" => form.clone().with("client_id", client).with("client_secret", SECRET),
-            _ => form.clone().with("client_id", client),
-        };
-        self.post(&self.url("acme", "/token"), None, &form.pairs()).await
+        let (basic, form) = credentials(client, form);
+        let basic = basic.then_some((client, SECRET));
+        self.post(&self.url("acme", "/token"), basic, &form.pairs()).await
+    }
+
+    /// What the token endpoint of `acme` decides about the same request. HTTP is left out, which
+    /// costs more than the decision: for a great many requests.
+    pub async fn decide(&self, client: &str, form: &Form) -> Result<Value, TokenError> {
+        let (presented, params) = presented(client, form)?;
+        let (tenant, audit) = (self.tenant("acme"), caller());
+        let (services, now) = (&self.app.services, self.clock.now());
+        let call = Call { services, tenant: &tenant, now, audit: &audit };
+        let tokens = token::answer(&call, &presented, &params).await?;
+        Ok(serde_json::from_str(&tokens.to_json()).expect("JSON"))
+    }
+
+    /// Whether the introspection endpoint of `acme` calls a token active, HTTP left out.
+    pub async fn finds_active(&self, client: &str, token: &Value) -> bool {
+        let form = Form(Vec::new()).with("token", token.as_str().expect("a token"));
+        let (presented, params) = presented(client, &form).expect("credentials");
+        let (tenant, audit) = (self.tenant("acme"), caller());
+        let (services, now) = (&self.app.services, self.clock.now());
+        let call = Call { services, tenant: &tenant, now, audit: &audit };
+        let told = introspect::introspect(&call, &presented, &params).await;
+        told.unwrap_or_else(|error| panic!("{error}")).is_active()
     }
 
     /// What introspection tells `client`, one with a secret by HTTP Basic, about a token.
@@ -208,6 +252,28 @@ impl TestServer {
         let records = self.tenant("acme").store.list_audit(100_000).await.unwrap();
         records.iter().filter(|record| record.action == action).count()
     }
+}
+
+/// Whether a client of [`TENANTS`](super::server::TENANTS) authenticates by HTTP Basic, and its
+/// form with what it says of itself in there.
+fn credentials(client: &str, form: &Form) -> (bool, Form) {
+    match client {
+        "web" | "opaque" | "api" => (true, form.clone()),
+        "post" => (false, form.clone().with("client_id", client).with("client_secret", SECRET)),
+        _ => (false, form.clone().with("client_id", client)),
+    }
+}
+
+fn presented(client: &str, form: &Form) -> Result<(Presented, Params), TokenError> {
+    let (basic, form) = credentials(client, form);
+    let header = format!("Basic {}", base64::encode(format!("{client}:{SECRET}")));
+    let headers: &[&[u8]] = if basic { &[header.as_bytes()] } else { &[] };
+    let params = Params::of(form.0).expect("no parameter twice");
+    Ok((Presented::read(headers, &params)?, params))
+}
+
+fn caller() -> Audit {
+    Audit { ip: Some("127.0.0.1".into()), ..Audit::default() }
 }
 
 impl Answer {
