@@ -12,6 +12,7 @@ use crate::model::audit::{Action, AuditRecord};
 use crate::model::limit::{Attempt, LimitRule};
 use crate::model::user::LoginName;
 use crate::model::{Audit, User};
+use crate::session::KnownUsers;
 use crate::storage::Result;
 use crate::tenant::Tenant;
 
@@ -24,6 +25,10 @@ const PER_ACCOUNT: LimitRule = LimitRule {
     hard: 100,
     window: Duration::from_hours(1),
 };
+
+/// At a browser where they signed in before, apart from the account: the same delays, and so few
+/// that a stolen cookie is worth little.
+const PER_BROWSER: LimitRule = LimitRule { hard: 20, ..PER_ACCOUNT };
 
 /// Per address (/32, /64): 50 attempts in five minutes, whatever the accounts.
 const PER_ADDRESS: LimitRule = LimitRule {
@@ -47,6 +52,8 @@ pub struct Door<'a> {
     pub recorder: &'a Recorder,
     /// The tenant.
     pub tenant: &'a Tenant,
+    /// Whom the browser knows.
+    pub known: &'a KnownUsers,
     /// The browser's address, after trusted proxies.
     pub ip: IpAddr,
     /// The time of the attempt.
@@ -89,29 +96,33 @@ impl SignIn {
 
 /// Decides a sign-in by password. Attempts are counted before they are evaluated, under the
 /// account itself (so that user name and e-mail share one counter, on every path) and under the
-/// address; a refused attempt evaluates nothing. An unknown name costs the same work as a known one
-/// and gets the same answers.
+/// address; a refused attempt evaluates nothing. At a browser that knows the user they are counted
+/// under that browser alone: a stranger's failures do not keep them out. An unknown name costs the
+/// same work as a known one and gets the same answers.
 pub async fn sign_in(door: &Door<'_>, login: &str, password: &str) -> Result<SignIn> {
     if login.len() > LOGIN_LIMIT || login.contains('\0') {
         return Ok(SignIn::Malformed);
     }
     let Ok(password) = Password::typed(password) else { return Ok(SignIn::Malformed) };
-    if let Some(until) = door.count("login-address", &network(door.ip), &PER_ADDRESS).await? {
+    let login = LoginName::canonical(login);
+    let user = door.tenant.store.find_user_by_login(&login).await?;
+    let counter = Counter::of(door, user.as_ref(), &login);
+    if counter.purpose == ACCOUNT
+        && let Some(until) = door.count("login-address", &network(door.ip), &PER_ADDRESS).await?
+    {
         door.record(Action::LoginThrottled, None, "address");
         return Ok(SignIn::Throttled { until });
     }
-    let login = LoginName::canonical(login);
-    let user = door.tenant.store.find_user_by_login(&login).await?;
-    let account = account(user.as_ref(), &login);
-    if let Some(until) = door.count("login-account", &account, &PER_ACCOUNT).await? {
-        door.record(Action::LoginThrottled, user.as_ref(), "account");
+    let Counter { purpose, value, rule, name } = counter;
+    if let Some(until) = door.count(purpose, &value, rule).await? {
+        door.record(Action::LoginThrottled, user.as_ref(), name);
         return Ok(SignIn::Throttled { until });
     }
     let stored = user.as_ref().and_then(|user| user.password_hash.as_ref());
     match (door.passwords.verify(password.clone(), stored).await, user) {
         (Err(Busy), _) => Ok(SignIn::Busy),
         (Ok(true), Some(user)) if !user.disabled => {
-            door.tenant.store.forgive(&door.key("login-account", &account)).await?;
+            door.tenant.store.forgive(&door.key(purpose, &value)).await?;
             door.rehash(&user, password).await?;
             Ok(SignIn::SignedIn(Box::new(user)))
         }
@@ -180,10 +191,28 @@ impl Door<'_> {
     }
 }
 
-/// What is counted: the user, if there is one, however they were named.
-fn account(user: Option<&User>, login: &LoginName) -> String {
-    match user {
-        Some(user) => format!("id {}", user.id),
-        None => format!("name {}", login.as_str()),
+/// What an attempt is counted under.
+struct Counter {
+    purpose: &'static str,
+    value: String,
+    rule: &'static LimitRule,
+    /// In the record of a refusal.
+    name: &'static str,
+}
+
+const ACCOUNT: &str = "login-account";
+
+impl Counter {
+    /// The browser, where it knows the user; else the user, if there is one, however they were named.
+    fn of(door: &Door<'_>, user: Option<&User>, login: &LoginName) -> Self {
+        if let Some(value) = user.and_then(|user| door.known.counter(user)) {
+            let rule = &PER_BROWSER;
+            return Self { purpose: "login-browser", value, rule, name: "browser" };
+        }
+        let value = match user {
+            Some(user) => format!("id {}", user.id),
+            None => format!("name {}", login.as_str()),
+        };
+        Self { purpose: ACCOUNT, value, rule: &PER_ACCOUNT, name: "account" }
     }
 }

@@ -32,6 +32,11 @@ impl CookieNames {
         self.name("bid")
     }
 
+    /// The cookie of those who signed in at this browser before.
+    pub fn known(&self) -> String {
+        self.name("known")
+    }
+
     fn name(&self, kind: &str) -> String {
         let prefix = if self.secure { "__Host-" } else { "" };
         format!("{prefix}pmp_{}_{kind}", self.uid)

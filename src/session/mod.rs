@@ -7,11 +7,13 @@
 mod browser;
 mod cookies;
 mod csrf;
+mod known;
 mod pending;
 mod signed_in;
 
 pub use browser::BrowserBinding;
 pub use cookies::{CookieNames, find_cookie};
 pub use csrf::Csrf;
+pub use known::KnownUsers;
 pub use pending::{Interaction, LogoutRequest, OpenInteraction, PendingAuthorization};
 pub use signed_in::{BeginSession, Begun, NewSignIn, SESSION_COOKIE_BYTES, begin, current, end};

@@ -12,7 +12,7 @@ use crate::http::{Edge, reply};
 use crate::identity::{Door, SignIn, sign_in};
 use crate::model::{Client, User};
 use crate::oauth::authorize::{self, Refused, Step, with_query};
-use crate::session::{self, BeginSession, NewSignIn, PendingAuthorization};
+use crate::session::{self, BeginSession, KnownUsers, NewSignIn, PendingAuthorization};
 
 /// `GET {issuer}/login?txn=…`: asks who it is.
 pub(in crate::http) async fn get(
@@ -154,7 +154,15 @@ impl Attempt<'_> {
             let answer = authorize::deny(&call, &pending, visitor.session.as_ref()).await?;
             return Ok(by_page(edge, request, &visitor, name_of(&client), answer));
         }
+        let known = visitor.known(edge, request, headers);
+        // Whoever took over a session finds no counter of its own to guess at: to confirm who they
+        // are counts with the account.
+        let fresh = match &visitor.session {
+            Some(session) => known.clone().without(session.user),
+            None => known.clone(),
+        };
         let door = Door {
+            known: &fresh,
             passwords: &edge.app.passwords,
             ring: &edge.app.services.ring,
             recorder: &edge.app.services.recorder,
@@ -167,7 +175,7 @@ impl Attempt<'_> {
         edge.app.metrics.signed_in(outcome.name(), "password");
         let (error, status, wait) = match outcome {
             SignIn::SignedIn(user) => {
-                let come_in = ComeIn { user: &user, client: &client, visitor };
+                let come_in = ComeIn { user: &user, client: &client, visitor, known };
                 match come_in.go_on(edge, request, pending).await? {
                     Ok(response) => return Ok(response),
                     // Disabled at this very moment: as if never known.
@@ -204,6 +212,7 @@ struct ComeIn<'a> {
     user: &'a User,
     client: &'a Client,
     visitor: Visitor,
+    known: KnownUsers,
 }
 
 impl ComeIn<'_> {
@@ -232,6 +241,10 @@ impl ComeIn<'_> {
         let names = &self.visitor.names;
         let cookie = names.set(&names.session(), value, None);
         let response = by_page(edge, request, &self.visitor, name_of(self.client), answer);
+        let response = with_cookie(response, Some(&cookie));
+        let ring = &edge.app.services.ring;
+        let known = self.known.after_sign_in(self.user, ring, &tenant.uid, entropy, now);
+        let cookie = names.set(&names.known(), &known, Some(KnownUsers::LIFETIME));
         Ok(Ok(with_cookie(response, Some(&cookie))))
     }
 }

@@ -4,7 +4,7 @@ use crate::http::Edge;
 use crate::http::extract::Request;
 use crate::keys::Ring;
 use crate::model::Session;
-use crate::session::{self, BrowserBinding, CookieNames, Csrf, find_cookie};
+use crate::session::{self, BrowserBinding, CookieNames, Csrf, KnownUsers, find_cookie};
 use crate::storage::Result;
 use crate::tenant::Tenant;
 
@@ -22,13 +22,18 @@ impl Visitor {
     pub(super) async fn of(edge: &Edge, request: &Request, headers: &HeaderMap) -> Result<Self> {
         let tenant = &request.tenant;
         let names = CookieNames::of(tenant);
-        let lines = || headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
         let ring = &edge.app.services.ring;
-        let browser = find_cookie(lines(), &names.browser())
+        let browser = find_cookie(cookie_lines(headers), &names.browser())
             .and_then(|value| BrowserBinding::read(ring, &tenant.uid, value));
-        let cookie = find_cookie(lines(), &names.session());
+        let cookie = find_cookie(cookie_lines(headers), &names.session());
         let session = session::current(tenant, cookie, request.now).await?;
         Ok(Self { names, browser, session })
+    }
+
+    /// Who has signed in at this browser before.
+    pub(super) fn known(&self, edge: &Edge, request: &Request, headers: &HeaderMap) -> KnownUsers {
+        let cookie = find_cookie(cookie_lines(headers), &self.names.known()).unwrap_or_default();
+        KnownUsers::read(&edge.app.services.ring, &request.tenant.uid, cookie, request.now)
     }
 
     /// The binding of this browser, and the cookie to set if it is a new one.
@@ -55,6 +60,10 @@ impl Visitor {
     pub(super) fn anonymous_csrf<'a>(&'a self, tenant: &'a Tenant) -> Option<Csrf<'a>> {
         Some(Csrf::anonymous(&tenant.uid, self.browser.as_ref()?))
     }
+}
+
+fn cookie_lines(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok())
 }
 
 /// Whether a form came from a page of ours: the token of the form says so, and the browser does not

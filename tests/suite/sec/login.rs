@@ -8,11 +8,19 @@ use pmp_auth::identity::{Password, PasswordCost, Passwords};
 use pmp_auth::model::user::LoginName;
 use pmp_auth::model::{Audit, UserId};
 use pmp_auth::storage::{Change, Engine, NewUser};
+use reqwest::Method;
 
 use crate::support::browser::{Asking, Browser, Page};
 use crate::support::server::{PASSWORD, TENANTS, TestServer};
 
-on_every_server! { sec_login_05 sec_login_08 sec_login_09 sec_login_11 sec_tenant_19 }
+on_every_server! {
+    sec_login_05
+    sec_login_08
+    sec_login_09
+    sec_login_11
+    sec_tenant_19
+    a_strangers_failures_do_not_keep_out_a_browser_that_knows_the_user
+}
 
 /// The login page, and a browser to send its form.
 async fn login_page(server: &TestServer, tenant: &str) -> (Browser, Page) {
@@ -88,6 +96,65 @@ async fn sec_login_09(engine: Engine) {
     for desk in [&again, &fresh] {
         assert_eq!(attempt(desk, "alice", PASSWORD).await.status, 429);
     }
+    server.stop().await;
+}
+
+/// The value of the cookie of those who signed in here before, as a login sets it, and its name.
+async fn known_cookie(server: &TestServer, tenant: &str, user: &str) -> (String, String) {
+    let (browser, page) = login_page(server, tenant).await;
+    let answer = attempt(&(browser, page), user, PASSWORD).await;
+    assert_eq!(answer.status, 303);
+    let name = format!("pmp_{}_known=", server.tenant(tenant).uid);
+    let lines = answer.headers.get_all("set-cookie").iter().map(|line| line.to_str().unwrap());
+    let line = lines.into_iter().find(|line| line.starts_with(&name)).expect("the cookie");
+    assert!(line.ends_with("; Path=/; Max-Age=15552000; HttpOnly; SameSite=Lax"), "{line}");
+    let value = line[name.len()..].split(';').next().unwrap();
+    (name, value.to_owned())
+}
+
+/// The login page at a browser that has this cookie besides its own.
+async fn attempt_with(server: &TestServer, cookie: &str, login: &str, password: &str) -> u16 {
+    let browser = Browser::without_jar();
+    let at = Asking::of("web").at(&server.issuer("acme"));
+    let first = browser.get(at).await;
+    let own = first.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let cookies = format!("{own}; {cookie}");
+    let headers = [("cookie", cookies.as_str())];
+    let login_page = first.next().expect("the login page");
+    let page = browser.send(Method::GET, login_page.as_str(), &headers, None).await;
+    let fields = [("username", login), ("password", password)];
+    browser.submit_with(&page, &fields, &headers).await.status
+}
+
+async fn a_strangers_failures_do_not_keep_out_a_browser_that_knows_the_user(engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let (name, known) = known_cookie(&server, "acme", "alice").await;
+    let (_, bobs) = known_cookie(&server, "acme", "bob").await;
+    let (_, elsewhere) = known_cookie(&server, "other", "alice").await;
+    // More than one account, and one address, may fail.
+    let stranger = login_page(&server, "acme").await;
+    for n in 0..60 {
+        let user = if n < 10 { "alice".to_owned() } else { format!("user{n}") };
+        attempt(&stranger, &user, "wrong").await;
+    }
+    let come = async |cookie: &str, password: &str| {
+        attempt_with(&server, &format!("{name}{cookie}"), "alice", password).await
+    };
+    let mut forged = known.clone();
+    forged.replace_range(20..21, if &known[20..21] == "A" { "B" } else { "A" });
+    for cookie in [&bobs, &elsewhere, &forged, ""] {
+        assert_eq!(come(cookie, PASSWORD).await, 429, "{cookie}");
+    }
+    assert_eq!(come(&known, PASSWORD).await, 303);
+    // Who has stolen the cookie guesses no more often than anyone, and nobody else pays for it.
+    let mut tried = 0;
+    for _ in 0..200 {
+        tried += usize::from(come(&known, "wrong").await == 422);
+        server.clock.advance(Duration::from_secs(10));
+    }
+    assert!((6..=20).contains(&tried), "{tried}");
+    server.clock.advance(Duration::from_hours(1));
+    assert_eq!(come(&known, PASSWORD).await, 303, "its own counter is forgotten in time");
     server.stop().await;
 }
 

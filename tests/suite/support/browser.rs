@@ -43,6 +43,12 @@ impl Browser {
         Self { client: client.expect("a client") }
     }
 
+    /// One that sends the cookies that it is told to, and no others.
+    pub fn without_jar() -> Self {
+        let client = Client::builder().redirect(Policy::none()).build();
+        Self { client: client.expect("a client") }
+    }
+
     /// Asks for an address.
     pub async fn get(&self, url: impl AsRef<str>) -> Page {
         self.send(Method::GET, url.as_ref(), &[], None).await
