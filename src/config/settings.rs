@@ -145,6 +145,8 @@ pub struct Tenant {
     pub issuer: String,
     /// Lifetimes and windows.
     pub lifetimes: Lifetimes,
+    /// The device flow.
+    pub device: Device,
     /// The grant types that any client of the tenant may have.
     pub grants: Vec<GrantType>,
     /// The scopes that exist, with the words that consent pages show.
@@ -213,6 +215,21 @@ pub struct Lifetimes {
     pub session_idle: Duration,
     /// Session in any case: 12 h.
     pub session_absolute: Duration,
+}
+
+/// `tenants.<slug>.device:` (RFC 8628)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// A device code: 10 min; at most that.
+    pub code_ttl: Duration,
+    /// Between polls, whole seconds: 5 s.
+    pub interval: Duration,
+    /// Whether `{public_url}/device` serves the tenant's codes; only one tenant's, unless it says so.
+    pub short_url: bool,
+    /// Device codes of one client per minute; also how many at once.
+    pub requests_per_minute: u32,
+    /// Where users are sent: `{public_url}/device` with `short_url`, else `{issuer}/device`.
+    pub verification_uri: String,
 }
 
 /// A scope and its words.

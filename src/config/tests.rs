@@ -8,7 +8,7 @@ use super::*;
 use crate::base::{Entropy, SystemEntropy, base62};
 use crate::model::TenantSlug;
 use crate::model::client::ApplicationType::{Browser, Native, Web};
-use crate::model::client::AuthMethod;
+use crate::model::client::{AuthMethod, GrantType};
 
 mod secrets;
 mod tables;
@@ -217,6 +217,31 @@ tenants:
     let [a, b] = tenant(&settings).clients.as_slice() else { panic!("two clients") };
     assert!(a.scopes.is_empty());
     assert_eq!(b.default_scopes.to_string(), "read");
+}
+
+#[test]
+fn a_device_signs_in_at_the_short_address_where_there_is_one_tenant() {
+    let alone = tenant(&read(MINIMAL).unwrap()).device.clone();
+    assert!(alone.short_url);
+    assert_eq!(alone.verification_uri, "http://127.0.0.1:8080/device");
+    assert_eq!((alone.code_ttl.as_secs(), alone.interval.as_secs()), (600, 5));
+    let two = read(&format!("{MINIMAL}  other: {{}}\n")).unwrap();
+    let of = |slug: &str| {
+        let found = two.tenants.iter().find(|(name, _)| name.as_str() == slug);
+        found.unwrap().1.device.clone()
+    };
+    assert!(!of("other").short_url);
+    assert_eq!(of("other").verification_uri, "http://127.0.0.1:8080/t/other/device");
+}
+
+#[test]
+fn a_device_client_needs_no_redirect_uri_and_is_native() {
+    let text = "tenants: {acme: {clients: [{client_id: tv, type: public, grants: [device_code]}]}}";
+    let settings = read(text).unwrap();
+    let tv = &tenant(&settings).clients[0];
+    assert_eq!(tv.grants, [GrantType::DeviceCode]);
+    assert_eq!(tv.application_type, Native);
+    assert!(tv.scopes.contains("openid") && tv.default_scopes.is_empty());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::base::Digest;
-use crate::config::settings::{self, Branding, Lifetimes, RevocationMode, Signing};
+use crate::config::settings::{self, Branding, Device, Lifetimes, RevocationMode, Signing};
 use crate::model::client::{
     AccessTokenFormat, ApplicationType, AuthMethod, GrantType, RefreshPolicy, SigningAlg,
 };
@@ -71,6 +71,13 @@ pub(crate) fn tenant_settings() -> settings::Tenant {
             refresh_recovery: minutes(60 * 24),
             session_idle: minutes(30),
             session_absolute: minutes(60 * 12),
+        },
+        device: Device {
+            code_ttl: minutes(10),
+            interval: Duration::from_secs(5),
+            short_url: true,
+            requests_per_minute: 600,
+            verification_uri: "https://id.example/device".into(),
         },
         grants: vec![
             GrantType::AuthorizationCode,

@@ -71,10 +71,11 @@ fn client(
     let credential = credential(section, public, around.production);
     let grants = own_grants(section, public, around);
     let interactive = grants.contains(&GrantType::AuthorizationCode);
-    let scopes = own_scopes(section, interactive, around);
+    let for_users = interactive || grants.contains(&GrantType::DeviceCode);
+    let scopes = own_scopes(section, for_users, around);
     let default_scopes = match section.get("default_scopes") {
         Some(item) => scopes_of(&item, &scopes, "this client"),
-        None if interactive => Scope::default(),
+        None if for_users => Scope::default(),
         None => scopes.clone(),
     };
     let cors_origins = redirect::origins(section);
@@ -271,12 +272,12 @@ fn own_grants(section: &Section<'_>, public: bool, around: &Around<'_>) -> Vec<G
     grants
 }
 
-fn own_scopes(section: &Section<'_>, interactive: bool, around: &Around<'_>) -> Scope {
+fn own_scopes(section: &Section<'_>, for_users: bool, around: &Around<'_>) -> Scope {
     const STANDARD: [&str; 6] =
         ["openid", "profile", "email", "address", "phone", Scope::OFFLINE_ACCESS];
     match section.get("scopes") {
         Some(item) => scopes_of(&item, around.scopes, "the tenant"),
-        None if interactive => around.scopes.filter(|scope| STANDARD.contains(&scope)),
+        None if for_users => around.scopes.filter(|scope| STANDARD.contains(&scope)),
         None => Scope::default(),
     }
 }
@@ -330,7 +331,9 @@ impl Redirects {
                 "add `redirect_uris: [https://app.example/callback]`, or name other `grants`",
             );
         }
-        let looks_native = maybe_native && after_login.iter().any(|uri| redirect::is_native(uri));
+        // Without codes by redirect it signs in as a device does, and no browser does that.
+        let looks_native = maybe_native
+            && (!interactive || after_login.iter().any(|uri| redirect::is_native(uri)));
         let after_logout = redirect::read(section, "post_logout_redirect_uris", native);
         Self { after_login, after_logout, said, looks_native }
     }

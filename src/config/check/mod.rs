@@ -2,6 +2,7 @@
 
 mod branding;
 mod clients;
+mod device;
 mod host;
 mod jobs;
 mod lifetimes;
@@ -38,6 +39,7 @@ pub(super) fn settings(root: Item<'_>) -> Settings {
     if entries.is_empty() && found.is_none_or(|item| item.is_map()) {
         root.fault("there is no tenant", "add one, as in `tenants: {acme: {…}}`");
     }
+    let alone = entries.len() == 1;
     for (name, item) in entries {
         let Ok(slug) = TenantSlug::parse(name) else {
             item.fault(
@@ -46,7 +48,7 @@ pub(super) fn settings(root: Item<'_>) -> Settings {
             );
             continue;
         };
-        let context = tenant::Context { slug: &slug, server: &server, production };
+        let context = tenant::Context { slug: &slug, server: &server, production, alone };
         let tenant = tenant::read(&item.clone().section(&keys::TENANT), &context);
         host::note_unique(&item, &tenant, &server, &mut hosts);
         tenants.insert(slug, tenant);

@@ -5,7 +5,7 @@ use url::Url;
 use super::super::keys;
 use super::super::read::{Item, Section};
 use super::super::settings::{Resource, RevocationMode, ScopeSetting, Server, Signing, Tenant};
-use super::{branding, clients, days, host, hours, lifetimes, seconds, users};
+use super::{branding, clients, days, device, host, hours, lifetimes, seconds, users};
 use crate::model::client::{AccessTokenFormat, GrantType, SigningAlg};
 use crate::model::{Scope, TenantSlug};
 
@@ -14,6 +14,8 @@ pub(super) struct Context<'a> {
     pub(super) slug: &'a TenantSlug,
     pub(super) server: &'a Server,
     pub(super) production: bool,
+    /// Whether it is the only tenant of the file.
+    pub(super) alone: bool,
 }
 
 pub(super) const FORMATS: [(&str, AccessTokenFormat); 2] =
@@ -31,7 +33,7 @@ const STANDARD_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_acces
 
 /// Reads `tenants.<name>`.
 pub(super) fn read(section: &Section<'_>, context: &Context<'_>) -> Tenant {
-    let Context { slug, server, production } = context;
+    let Context { slug, server, production, .. } = context;
     let own_host = section.get("host");
     let host = host::of_tenant(own_host.as_ref(), &section.item, slug, server);
     let issuer = host::issuer(host.as_deref(), slug, &server.public_url);
@@ -53,6 +55,7 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>) -> Tenant {
         default_audience: default_resource(section, &resources).unwrap_or_else(|| issuer.clone()),
         host,
         lifetimes: lifetimes::read(&section.section("lifetimes", &keys::LIFETIMES)),
+        device: device::read(&section.section("device", &keys::DEVICE), context, &issuer),
         signing: signing(&section.section("signing", &keys::SIGNING)),
         access_token_format: section.one_of(
             "access_token_format",
@@ -83,18 +86,20 @@ pub(super) fn rate(section: &Section<'_>, key: &str) -> Option<u32> {
     section.get(key)?.number(0..=1_000_000)
 }
 
-const ALL_GRANTS: [GrantType; 3] =
-    [GrantType::AuthorizationCode, GrantType::RefreshToken, GrantType::ClientCredentials];
+const ALL_GRANTS: [GrantType; 4] = [
+    GrantType::AuthorizationCode,
+    GrantType::RefreshToken,
+    GrantType::ClientCredentials,
+    GrantType::DeviceCode,
+];
 
 /// Reads a list of grant types that we serve.
 pub(super) fn grants(item: &Item<'_>) -> Vec<GrantType> {
     let mut grants = Vec::new();
     for entry in item.list() {
-        let words = ALL_GRANTS.map(|grant| (grant.as_str(), grant));
+        let long = ALL_GRANTS.map(|grant| (grant.as_str(), grant));
+        let words = [&long[..3], &[("device_code", GrantType::DeviceCode)], &long[3..]].concat();
         match entry.as_text() {
-            Some("device_code" | "urn:ietf:params:oauth:grant-type:device_code") => {
-                entry.fault("this version does not serve the device flow", "remove the entry");
-            }
             // RFC 9700 §2.1.2 and §2.4: both show the token or the password to too many eyes.
             Some("implicit" | "password") => entry.fault(
                 "this grant is unsafe and not served (RFC 9700)",

@@ -86,14 +86,14 @@ pub static CLIENT: Section = Section {
         key(
             "scopes",
             "list of the tenant's scopes",
-            "the standard OpenID scopes; none without authorization_code",
+            "the standard OpenID scopes; none without authorization_code or device_code",
             "[openid, orders:read]",
             "The scopes it may ask for.",
         ),
         key(
             "default_scopes",
             "list of the client's scopes",
-            "none; all of them without authorization_code",
+            "none; all of them without authorization_code and device_code",
             "[orders:read]",
             "What it gets when it asks for none.",
         ),

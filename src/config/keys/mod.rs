@@ -5,7 +5,7 @@ mod client;
 mod tenant;
 
 pub use client::{CLIENT, USER};
-pub use tenant::{BRANDING, LIFETIMES, RESOURCE, SCOPE, SIGNING, TENANT};
+pub use tenant::{BRANDING, DEVICE, LIFETIMES, RESOURCE, SCOPE, SIGNING, TENANT};
 
 /// A setting.
 #[derive(Debug, Clone, Copy)]
@@ -234,7 +234,7 @@ pub static JOBS: Section = Section {
 };
 
 /// Every section, in the order of the reference.
-pub static ALL: [&Section; 13] = [
+pub static ALL: [&Section; 14] = [
     &ROOT,
     &SERVER,
     &SECRET_KEY,
@@ -242,6 +242,7 @@ pub static ALL: [&Section; 13] = [
     &JOBS,
     &TENANT,
     &LIFETIMES,
+    &DEVICE,
     &SCOPE,
     &RESOURCE,
     &SIGNING,

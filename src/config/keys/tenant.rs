@@ -21,9 +21,10 @@ pub static TENANT: Section = Section {
             "A host of its own; then the tenant is served there only and its issuer is the origin of that host.",
         ),
         key("lifetimes", "section", "all defaults", "", "How long things live."),
+        key("device", "section", "all defaults", "", "The device flow (RFC 8628)."),
         key(
             "grants",
-            "list of `authorization_code`, `refresh_token`, `client_credentials`",
+            "list of `authorization_code`, `refresh_token`, `client_credentials`, `device_code`",
             "all of these",
             "[authorization_code, refresh_token]",
             "The grant types that any client of the tenant may have.",
@@ -152,6 +153,41 @@ pub static LIFETIMES: Section = Section {
             "12h",
             "24h",
             "A browser session in any case.",
+        ),
+    ],
+};
+
+/// `tenants.<name>.device`
+pub static DEVICE: Section = Section {
+    path: "tenants.<name>.device",
+    keys: &[
+        key(
+            "code_ttl",
+            "duration, 30s to 10m",
+            "10m",
+            "5m",
+            "How long a device waits for its user.",
+        ),
+        key(
+            "interval",
+            "duration in whole seconds, 1s to 60s",
+            "5s",
+            "2s",
+            "How long a device waits between polls.",
+        ),
+        key(
+            "short_url",
+            "true or false",
+            "true when there is one tenant",
+            "true",
+            "Whether the users of this tenant type their codes at `/device` below `public_url`; tenants that share that address share the space of codes.",
+        ),
+        key(
+            "requests_per_minute",
+            "number, 1 to 100000",
+            "600",
+            "60",
+            "Device codes that one client gets in a minute, all devices together, on each node; beyond that it is told to come back later.",
         ),
     ],
 };
