@@ -17,6 +17,10 @@ pub trait Attempts: Send + Sync {
         now: Timestamp,
     ) -> Result<Attempt>;
 
+    /// Takes one counted attempt back: it turned out to be none. The others stay counted, and the
+    /// window stays as it is.
+    async fn uncount(&self, key: &Digest<LimitKey>) -> Result<()>;
+
     /// Forgets what was counted: the attempt succeeded.
     async fn forgive(&self, key: &Digest<LimitKey>) -> Result<()>;
 }

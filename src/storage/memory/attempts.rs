@@ -27,6 +27,15 @@ impl Attempts for MemoryTenant {
         })
     }
 
+    async fn uncount(&self, key: &Digest<LimitKey>) -> Result<()> {
+        self.change(|rows, _| {
+            if let Some(counter) = rows.attempts.get_mut(key) {
+                counter.count = counter.count.saturating_sub(1);
+            }
+        });
+        Ok(())
+    }
+
     async fn forgive(&self, key: &Digest<LimitKey>) -> Result<()> {
         self.change(|rows, _| rows.attempts.remove(key));
         Ok(())

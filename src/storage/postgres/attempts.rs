@@ -56,6 +56,16 @@ impl Attempts for View {
         Err(StoreError::unavailable("a counter that does not stand still"))
     }
 
+    async fn uncount(&self, key: &Digest<LimitKey>) -> Result<()> {
+        let statement = self
+            .sql(
+                "UPDATE login_limits SET attempts = attempts - 1
+                 WHERE tenant_uid = $1 AND key_hash = $2 AND attempts > 0",
+            )
+            .bind(hash(key));
+        self.db().write(statement).await.map(drop)
+    }
+
     async fn forgive(&self, key: &Digest<LimitKey>) -> Result<()> {
         let statement = self
             .sql("DELETE FROM login_limits WHERE tenant_uid = $1 AND key_hash = $2")

@@ -55,6 +55,16 @@ impl Attempts for SqliteTenant {
             .await
     }
 
+    async fn uncount(&self, key: &Digest<LimitKey>) -> Result<()> {
+        let less = sql!(
+            "UPDATE login_limits SET attempts = attempts - 1
+             WHERE tenant_uid = ?1 AND key_hash = ?2 AND attempts > 0",
+            &self.tenant,
+            key,
+        );
+        self.store.write(move |tx| Box::pin(async move { tx.run(less).await.map(drop) })).await
+    }
+
     async fn forgive(&self, key: &Digest<LimitKey>) -> Result<()> {
         let forget = sql!(
             "DELETE FROM login_limits WHERE tenant_uid = ?1 AND key_hash = ?2",

@@ -10,6 +10,7 @@ on_every_engine! {
     attempts_are_free_then_delayed_then_refused
     a_window_begins_with_the_first_attempt
     what_is_forgiven_is_forgotten
+    an_attempt_taken_back_leaves_the_others_counted
     a_clock_that_went_back_opens_nothing
     no_more_are_allowed_at_once_than_the_rule_says
     a_delay_lets_one_of_many_through
@@ -126,4 +127,20 @@ async fn counters_of_two_tenants_do_not_touch(bed: Bed) {
     assert_eq!(b.attempt(&key, &HARD, NOW).await.unwrap(), Attempt::Allowed { count: 1 });
     b.forgive(&key).await.unwrap();
     assert_eq!(a.attempt(&key, &HARD, NOW).await.unwrap(), Attempt::Refused { until: after(900) });
+}
+
+async fn an_attempt_taken_back_leaves_the_others_counted(bed: Bed) {
+    let t = bed.tenant("acme").await;
+    let key = digest("device 192.0.2.1");
+    for count in 1..=5 {
+        assert_eq!(t.attempt(&key, &HARD, NOW).await.unwrap(), Attempt::Allowed { count });
+    }
+    t.uncount(&key).await.unwrap();
+    assert_eq!(t.attempt(&key, &HARD, NOW).await.unwrap(), Attempt::Allowed { count: 5 });
+    let refused = t.attempt(&key, &HARD, NOW).await.unwrap();
+    assert_eq!(refused, Attempt::Refused { until: after(900) });
+    // Nothing is owed to who never tried.
+    let other = digest("device 192.0.2.2");
+    t.uncount(&other).await.unwrap();
+    assert_eq!(t.attempt(&other, &HARD, NOW).await.unwrap(), Attempt::Allowed { count: 1 });
 }
