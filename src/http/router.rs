@@ -24,14 +24,23 @@ fn tenant() -> Router<Edge> {
         .route("/authorize", get(pages::authorize::get).post(pages::authorize::post))
         .route("/login", get(pages::login::get).post(pages::login::post))
         .route("/consent", get(pages::consent::get).post(pages::consent::post))
+        .route("/device/card", get(pages::device::card).post(pages::device::card_post))
+        .route("/device/decision", get(pages::device::decision).post(pages::device::decision_post))
         .route("/logout", get(pages::logout::get).post(pages::logout::post))
         .route("/brand.css", get(pages::brand::colours))
         .route("/logo", get(pages::brand::logo))
 }
 
+/// The same below `/t/{slug}`. Where there is no slug, the short address for codes of all tenants
+/// stands at the place of a tenant's own.
+fn with_slug() -> Router<Edge> {
+    tenant().route("/device", get(pages::device::get).post(pages::device::post))
+}
+
 /// What stands at fixed places beside the tenants.
 fn fixed() -> Router<Edge> {
     Router::new()
+        .route("/device", get(pages::device::short).post(pages::device::short_post))
         .route("/.well-known/openid-configuration/t/{slug}", get(oidc::discovery::get))
         .route("/.well-known/oauth-authorization-server/t/{slug}", get(oidc::discovery::get))
         .route("/assets/{name}", get(pages::brand::stylesheet))
@@ -56,7 +65,7 @@ fn admin() -> Router<Edge> {
 /// The public listener. A tenant is found by `/t/{slug}`, or by its own host; both lead to the same
 /// endpoints.
 pub fn public(edge: Edge) -> Router {
-    let mut routes = Router::new().nest("/t/{slug}", tenant()).merge(tenant()).merge(fixed());
+    let mut routes = Router::new().nest("/t/{slug}", with_slug()).merge(tenant()).merge(fixed());
     let server = &edge.app.settings.server;
     if server.admin_listen.is_none() && server.is_loopback() {
         routes = routes.merge(admin());

@@ -18,6 +18,7 @@ pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod token;
+pub mod waiting;
 
 use std::net::IpAddr;
 use std::sync::Arc;

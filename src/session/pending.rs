@@ -137,14 +137,6 @@ pub enum OpenInteraction<T> {
     NotYours,
 }
 
-impl Interaction for PendingAuthorization {
-    const KIND: &'static str = "authorization";
-
-    fn began_at(&self) -> Timestamp {
-        self.began_at
-    }
-}
-
 impl Interaction for LogoutRequest {
     const KIND: &'static str = "logout";
 
@@ -163,12 +155,13 @@ fn place<'a>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::Waiting;
     use super::super::browser::tests::ring;
     use super::*;
     use crate::base::SystemEntropy;
 
-    fn pending() -> PendingAuthorization {
-        PendingAuthorization {
+    fn pending() -> Waiting {
+        Waiting::Authorization(Box::new(PendingAuthorization {
             client: ClientId::new("app"),
             redirect_uri: "https://app.example/cb".into(),
             redirect_uri_sent: true,
@@ -185,7 +178,7 @@ mod tests {
             another_account: false,
             ask_consent: false,
             began_at: Timestamp::from_seconds(100),
-        }
+        }))
     }
 
     #[test]
@@ -195,7 +188,7 @@ mod tests {
         let second = BrowserBinding::generate(&ring, &acme, &SystemEntropy);
         let txn = pending().seal(&ring, &acme, &browser, &SystemEntropy);
         let open = |tenant, browser, at| {
-            PendingAuthorization::open(&ring, tenant, browser, &txn, Timestamp::from_seconds(at))
+            Waiting::open(&ring, tenant, browser, &txn, Timestamp::from_seconds(at))
         };
         assert_eq!(open(&acme, &browser, 100), OpenInteraction::Open(pending()));
         assert_eq!(open(&acme, &browser, 1_899), OpenInteraction::Open(pending()));

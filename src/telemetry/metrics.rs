@@ -45,6 +45,11 @@ struct Logins {
     method: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByState {
+    state: &'static str,
+}
+
 /// What this build is: the labels of `pmp_auth_build_info`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct BuildLabels {
@@ -66,6 +71,7 @@ pub struct Metrics {
     introspections: Family<Introspections, Counter>,
     revocations: Family<ByKind, Counter>,
     logins: Family<Logins, Counter>,
+    devices: Family<ByState, Counter>,
     hashing: Histogram,
     cleaned: Family<ByKind, Counter>,
     connections: Gauge,
@@ -87,6 +93,7 @@ impl Metrics {
         let (tokens, token_errors) = (Family::default(), Family::default());
         let (introspections, revocations) = (Family::default(), Family::default());
         let (logins, cleaned) = (Family::default(), Family::default());
+        let devices = Family::default();
         let (connections, view_age) = (Gauge::default(), Gauge::default());
         let (statements, audit_dropped) = (Counter::default(), Counter::default());
         registry.register_with_unit(
@@ -106,6 +113,7 @@ impl Metrics {
         registry.register("introspections", "Introspections answered", introspections.clone());
         registry.register("revocations", "Revocations by kind", revocations.clone());
         registry.register("logins", "Sign-ins by result", logins.clone());
+        registry.register("devices", "What became of device codes", devices.clone());
         registry.register("cleaned_rows", "Rows deleted by cleanup", cleaned.clone());
         registry.register("http_connections", "Open connections", connections.clone());
         registry.register("db_statements", "Statements sent to the database", statements.clone());
@@ -128,6 +136,7 @@ impl Metrics {
             introspections,
             revocations,
             logins,
+            devices,
             hashing,
             cleaned,
             connections,
@@ -167,6 +176,12 @@ impl Metrics {
     /// Someone tried to sign in.
     pub fn signed_in(&self, result: &'static str, method: &'static str) {
         self.logins.get_or_create(&Logins { result, method }).inc();
+    }
+
+    /// A device code came to `state`: requested, viewed, approved, denied, redeemed, expired; or a
+    /// wrong user code was `guessed`, or guesses reached a limit (`guessing`).
+    pub fn device(&self, state: &'static str) {
+        self.devices.get_or_create(&ByState { state }).inc();
     }
 
     /// A password was evaluated.

@@ -4,14 +4,15 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
 use super::kept::{keep, take};
-use super::refused::{self, Back};
-use super::show::{self, Frame, with_cookie};
+use super::refused;
+use super::show::{self, Frame};
 use super::visitor::Visitor;
+use super::waiting::{self, Came};
 use crate::http::extract::{Request, is_form};
 use crate::http::{Edge, reply};
 use crate::oauth::authorize::{self, Answer, Page, PageCause, Refused, with_query};
 use crate::oauth::{Call, InvalidParams, Params};
-use crate::session::{Interaction as _, OpenInteraction, PendingAuthorization};
+use crate::session::{PendingAuthorization, Waiting};
 
 /// `GET {issuer}/authorize` (OpenID Connect Core §3.1.2.1): a new request, one that came by a POST
 /// from elsewhere (`pushed`), or one that waited for its user (`txn`).
@@ -85,15 +86,13 @@ async fn resume(
     txn: &str,
 ) -> Result<Response, Refused> {
     let visitor = Visitor::of(edge, request, headers).await?;
-    let pending = match open(edge, request, headers, &visitor, txn).await? {
-        Ok(pending) => pending,
-        Err(response) => return Ok(response),
-    };
-    let answer = authorize::resume(&call(edge, request), pending, visitor.session.as_ref()).await?;
-    Ok(by_redirect(edge, request, &visitor, answer))
+    match waiting::open(edge, request, headers, &visitor, txn).await? {
+        Ok(waiting) => waiting::resume(edge, request, &visitor, waiting, Came::ByLink).await,
+        Err(response) => Ok(response),
+    }
 }
 
-/// The authorization that waits under `txn`, or the page that says why there is none.
+/// The authorization that waits under `txn`, or the answer where there is none.
 pub(super) async fn open(
     edge: &Edge,
     request: &Request,
@@ -101,19 +100,10 @@ pub(super) async fn open(
     visitor: &Visitor,
     txn: &str,
 ) -> Result<Result<PendingAuthorization, Response>, Refused> {
-    let Some(browser) = &visitor.browser else {
-        return Ok(Err(refused::no_cookie(edge, request, headers)));
-    };
-    let ring = &edge.app.services.ring;
-    let opened = PendingAuthorization::open(ring, &request.tenant.uid, browser, txn, request.now);
-    Ok(match opened {
-        OpenInteraction::Open(pending) => Ok(pending),
-        OpenInteraction::NotYours => Err(refused::other_browser(edge, request, headers)),
-        OpenInteraction::Expired(pending) => {
-            let client = request.tenant.client(&pending.client).await?;
-            let back = client.as_deref().filter(|client| client.enabled).and_then(Back::to);
-            Err(refused::expired(edge, request, headers, back))
-        }
+    Ok(match waiting::open(edge, request, headers, visitor, txn).await? {
+        Ok(Waiting::Authorization(pending)) => Ok(*pending),
+        Ok(other) => Err(waiting::resumed(request, &other, txn)),
+        Err(response) => Err(response),
     })
 }
 
@@ -136,7 +126,7 @@ pub(super) fn by_redirect(
 ) -> Response {
     match answer {
         Answer::Redirect(url) => reply::see_other(&url),
-        Answer::Ask(page, pending) => ask(edge, request, visitor, page, &pending),
+        Answer::Ask(page, pending) => ask(edge, request, visitor, page, pending),
     }
 }
 
@@ -150,7 +140,7 @@ pub(super) fn by_page(
 ) -> Response {
     match answer {
         Answer::Redirect(url) => Frame::of(edge, request).go_on(&url, client),
-        Answer::Ask(page, pending) => ask(edge, request, visitor, page, &pending),
+        Answer::Ask(page, pending) => ask(edge, request, visitor, page, pending),
     }
 }
 
@@ -159,18 +149,13 @@ fn ask(
     request: &Request,
     visitor: &Visitor,
     page: Page,
-    pending: &PendingAuthorization,
+    pending: Box<PendingAuthorization>,
 ) -> Response {
-    let tenant = &request.tenant;
-    let (browser, cookie) = visitor.bound(edge, tenant);
-    let services = &edge.app.services;
-    let txn = pending.seal(&services.ring, &tenant.uid, &browser, &*services.entropy);
     let name = match page {
         Page::Login | Page::Reauthenticate => "/login",
         Page::Consent => "/consent",
     };
-    let url = with_query(&show::path(tenant, name), &[("txn", &txn)]);
-    with_cookie(reply::see_other(&url), cookie.as_deref())
+    waiting::to(edge, request, visitor, name, &Waiting::Authorization(pending))
 }
 
 /// A page was asked for without saying for what: nothing began that it could go on with.

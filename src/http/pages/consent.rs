@@ -3,12 +3,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use minijinja::context;
 use minijinja::value::{Serde, Value};
-use serde::Serialize;
 
 use super::authorize::{by_page, call, nothing_waits, open};
 use super::refused;
 use super::show::{self, Frame, host_of, name_of};
 use super::visitor::{Visitor, is_ours};
+use super::words::InWords;
 use crate::http::extract::{Form, Query, Request};
 use crate::http::{Edge, reply};
 use crate::model::{Client, User};
@@ -61,31 +61,11 @@ struct Asked<'a> {
     user: &'a User,
 }
 
-/// A scope in words.
-#[derive(Serialize)]
-struct Words {
-    text: String,
-    why: Option<String>,
-}
-
 impl Asked<'_> {
     fn show(&self, edge: &Edge, request: &Request, visitor: &Visitor) -> Response {
         let frame = Frame::of(edge, request);
-        let settings = &request.tenant.settings;
         let client = self.client;
-        let scopes: Vec<Words> = self
-            .pending
-            .scope
-            .iter()
-            .map(|token| {
-                let setting = settings.scopes.iter().find(|setting| setting.name == token);
-                words(&frame, token, setting.and_then(|setting| setting.description.as_deref()))
-            })
-            .collect();
-        let resources = self.pending.resources.iter().map(|uri| {
-            let known = settings.resources.iter().find(|resource| resource.uri == *uri);
-            known.and_then(|resource| resource.name.as_deref()).unwrap_or(uri).to_owned()
-        });
+        let asked = InWords::of(&frame, request, &self.pending.scope, &self.pending.resources);
         let csrf = visitor.csrf(&request.tenant);
         let page = context! {
             client => context! {
@@ -95,8 +75,8 @@ impl Asked<'_> {
                 tos_uri => client.tos_uri.as_deref(),
             },
             user => context! { name => self.user.display_name(), email => self.user.email.as_str() },
-            scopes => Value::from(Serde(&scopes)),
-            resources => resources.collect::<Vec<_>>(),
+            scopes => Value::from(Serde(&asked.scopes)),
+            resources => asked.resources,
             remembered => authorize::is_remembered(client),
             action => frame.path("/consent"),
             csrf => csrf.map(|csrf| csrf.issue(&edge.app.services.ring)),
@@ -104,29 +84,6 @@ impl Asked<'_> {
         };
         frame.show(StatusCode::OK, "consent.html", page)
     }
-}
-
-/// A scope in the tenant's words, else in ours, else by its name.
-fn words(frame: &Frame<'_>, token: &str, description: Option<&str>) -> Words {
-    let standard = ["openid", "profile", "email", "offline_access"];
-    match (description, standard.into_iter().find(|name| *name == token)) {
-        (Some(text), _) => Words { text: text.to_owned(), why: None },
-        (None, Some("openid")) => {
-            Words { text: frame.text("scopes", "openid").to_owned(), why: None }
-        }
-        (None, Some("profile")) => ours(frame, "profile", Some("profile_why")),
-        (None, Some("offline_access")) => ours(frame, "offline_access", Some("offline_access_why")),
-        (None, Some(name)) => ours(frame, name, None),
-        (None, None) => {
-            let text = frame.text("scopes", "other").replace("{scope}", token);
-            Words { text, why: None }
-        }
-    }
-}
-
-fn ours(frame: &Frame<'_>, key: &'static str, why: Option<&'static str>) -> Words {
-    let text = frame.text("scopes", key).to_owned();
-    Words { text, why: why.map(|why| frame.text("scopes", why).to_owned()) }
 }
 
 /// `POST {issuer}/consent`: the user decides.
@@ -188,5 +145,5 @@ async fn decide(
             Answer::Ask(Page::Login, Box::new(pending))
         }
     };
-    Ok(by_page(edge, request, &visitor, name_of(&client), answer))
+    Ok(by_page(edge, request, &visitor, &name_of(&client), answer))
 }

@@ -3,16 +3,18 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use minijinja::context;
 
-use super::authorize::{by_page, call, nothing_waits, open};
-use super::refused;
-use super::show::{self, Frame, name_of, with_cookie, with_retry_after};
+use super::authorize::{by_page, call, nothing_waits};
+use super::show::{Frame, name_of, with_cookie, with_retry_after};
 use super::visitor::{Visitor, is_ours};
+use super::waiting::{self, Came, client_of, open};
+use super::{device, refused};
+use crate::http::Edge;
 use crate::http::extract::{Form, Query, Request};
-use crate::http::{Edge, reply};
 use crate::identity::{Door, SignIn, sign_in};
 use crate::model::{Client, User};
-use crate::oauth::authorize::{self, Refused, Step, with_query};
-use crate::session::{self, BeginSession, KnownUsers, NewSignIn, PendingAuthorization};
+use crate::oauth::authorize::{self, Refused, SignInFirst};
+use crate::oauth::waiting::sign_in_first;
+use crate::session::{self, BeginSession, KnownUsers, NewSignIn, Waiting};
 
 /// `GET {issuer}/login?txn=…`: asks who it is.
 pub(in crate::http) async fn get(
@@ -33,29 +35,29 @@ async fn show_login(
     txn: &str,
 ) -> Result<Response, Refused> {
     let visitor = Visitor::of(edge, request, headers).await?;
-    let pending = match open(edge, request, headers, &visitor, txn).await? {
-        Ok(pending) => pending,
+    let waiting = match open(edge, request, headers, &visitor, txn).await? {
+        Ok(waiting) => waiting,
         Err(response) => return Ok(response),
     };
-    let call = call(edge, request);
     let session = visitor.session.as_ref();
-    let again = match authorize::next_step(&call, &pending, session).await? {
-        Step::Login => false,
-        Step::Reauthenticate => true,
+    let again = match sign_in_first(&call(edge, request), &waiting, session).await? {
+        SignInFirst::Login => false,
+        SignInFirst::Reauthenticate => true,
         // Whatever it is, it is not for this page to decide.
-        Step::Consent | Step::Respond | Step::Refuse(_) => {
-            let path = show::path(&request.tenant, "/authorize");
-            return Ok(reply::see_other(&with_query(&path, &[("txn", txn)])));
-        }
+        SignInFirst::No => return Ok(waiting::resumed(request, &waiting, txn)),
     };
-    let client = authorize::client(&call, &pending).await?;
+    let client = client_of(edge, request, &waiting).await?;
     let known = match session.filter(|_| again) {
         Some(session) => request.tenant.store.find_user(session.user).await?,
         None => None,
     };
-    let username = known.as_ref().map(login_of).or(pending.login_hint.as_deref());
+    let hint = match &waiting {
+        Waiting::Authorization(pending) => pending.login_hint.as_deref(),
+        Waiting::Device(_) => None,
+    };
+    let username = known.as_ref().map(login_of).or(hint);
     let form = LoginForm { txn, username: username.unwrap_or_default(), again, error: None };
-    Ok(form.show(edge, request, &visitor, &client, StatusCode::OK))
+    Ok(form.show(edge, request, &visitor, client.as_deref(), StatusCode::OK))
 }
 
 fn login_of(user: &User) -> &str {
@@ -77,7 +79,7 @@ impl LoginForm<'_> {
         edge: &Edge,
         request: &Request,
         visitor: &Visitor,
-        client: &Client,
+        client: Option<&Client>,
         status: StatusCode,
     ) -> Response {
         let frame = Frame::of(edge, request);
@@ -85,7 +87,7 @@ impl LoginForm<'_> {
         // What no user name is, is not shown again.
         let username: String = self.username.chars().take(254).collect();
         let page = context! {
-            client => context! { name => name_of(client) },
+            client => client.map(|client| context! { name => name_of(client) }),
             again => self.again,
             error => self.error,
             username,
@@ -144,15 +146,14 @@ impl Attempt<'_> {
         if !is_ours(csrf, self.csrf, &edge.app.services.ring, tenant, headers) {
             return Ok(refused::forged(edge, request, headers, None));
         }
-        let pending = match open(edge, request, headers, &visitor, self.txn).await? {
-            Ok(pending) => pending,
+        let waiting = match open(edge, request, headers, &visitor, self.txn).await? {
+            Ok(waiting) => waiting,
             Err(response) => return Ok(response),
         };
-        let client = authorize::client(&call(edge, request), &pending).await?;
+        let client = client_of(edge, request, &waiting).await?;
+        let client = client.as_deref();
         if self.cancels {
-            let call = call(edge, request);
-            let answer = authorize::deny(&call, &pending, visitor.session.as_ref()).await?;
-            return Ok(by_page(edge, request, &visitor, name_of(&client), answer));
+            return turn_away(edge, request, &visitor, &waiting, client).await;
         }
         let known = visitor.known(edge, request, headers);
         // Whoever took over a session finds no counter of its own to guess at: to confirm who they
@@ -175,14 +176,14 @@ impl Attempt<'_> {
         edge.app.metrics.signed_in(outcome.name(), "password");
         let (error, status, wait) = match outcome {
             SignIn::SignedIn(user) => {
-                let come_in = ComeIn { user: &user, client: &client, visitor, known };
-                match come_in.go_on(edge, request, pending).await? {
+                let come_in = ComeIn { user: &user, visitor, known };
+                match come_in.go_on(edge, request, waiting).await? {
                     Ok(response) => return Ok(response),
                     // Disabled at this very moment: as if never known.
                     Err(back) => {
                         let form = self.form("wrong");
                         let status = StatusCode::UNPROCESSABLE_ENTITY;
-                        return Ok(form.show(edge, request, &back, &client, status));
+                        return Ok(form.show(edge, request, &back, client, status));
                     }
                 }
             }
@@ -195,7 +196,7 @@ impl Attempt<'_> {
             SignIn::Busy => ("busy", StatusCode::SERVICE_UNAVAILABLE, Some(1)),
             SignIn::Malformed => ("malformed", StatusCode::BAD_REQUEST, None),
         };
-        let response = self.form(error).show(edge, request, &visitor, &client, status);
+        let response = self.form(error).show(edge, request, &visitor, client, status);
         Ok(match wait {
             Some(seconds) => with_retry_after(response, seconds),
             None => response,
@@ -207,10 +208,28 @@ impl Attempt<'_> {
     }
 }
 
+/// The user does not sign in: whoever waits is told no.
+async fn turn_away(
+    edge: &Edge,
+    request: &Request,
+    visitor: &Visitor,
+    waiting: &Waiting,
+    client: Option<&Client>,
+) -> Result<Response, Refused> {
+    match waiting {
+        Waiting::Authorization(pending) => {
+            let call = call(edge, request);
+            let answer = authorize::deny(&call, pending, visitor.session.as_ref()).await?;
+            let name = client.map(name_of).unwrap_or_default();
+            Ok(by_page(edge, request, visitor, &name, answer))
+        }
+        Waiting::Device(pending) => device::turn_away(edge, request, visitor, pending).await,
+    }
+}
+
 /// Someone who proved who they are.
 struct ComeIn<'a> {
     user: &'a User,
-    client: &'a Client,
     visitor: Visitor,
     known: KnownUsers,
 }
@@ -221,7 +240,7 @@ impl ComeIn<'_> {
         mut self,
         edge: &Edge,
         request: &Request,
-        pending: PendingAuthorization,
+        waiting: Waiting,
     ) -> Result<Result<Response, Visitor>, Refused> {
         let (tenant, now) = (&request.tenant, request.now);
         let sign_in = NewSignIn {
@@ -236,11 +255,9 @@ impl ComeIn<'_> {
         };
         let value = begun.cookie.reveal();
         self.visitor.session = session::current(tenant, Some(value), now).await?;
-        let session = self.visitor.session.as_ref();
-        let answer = authorize::resume(&call(edge, request), pending, session).await?;
         let names = &self.visitor.names;
         let cookie = names.set(&names.session(), value, None);
-        let response = by_page(edge, request, &self.visitor, name_of(self.client), answer);
+        let response = waiting::resume(edge, request, &self.visitor, waiting, Came::ByForm).await?;
         let response = with_cookie(response, Some(&cookie));
         let ring = &edge.app.services.ring;
         let known = self.known.after_sign_in(self.user, ring, &tenant.uid, entropy, now);

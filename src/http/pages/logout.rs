@@ -169,5 +169,5 @@ async fn client_of(
 ) -> crate::storage::Result<Option<String>> {
     let Some(id) = &asked.client else { return Ok(None) };
     let client = request.tenant.client(id).await?;
-    Ok(client.map(|client| name_of(&client).to_owned()))
+    Ok(client.map(|client| name_of(&client)))
 }

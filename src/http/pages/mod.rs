@@ -7,6 +7,7 @@
 pub(in crate::http) mod authorize;
 pub(in crate::http) mod brand;
 pub(in crate::http) mod consent;
+pub(in crate::http) mod device;
 mod kept;
 pub(in crate::http) mod login;
 pub(in crate::http) mod logout;
@@ -15,3 +16,5 @@ mod refused;
 mod show;
 pub mod template;
 mod visitor;
+mod waiting;
+mod words;

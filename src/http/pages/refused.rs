@@ -45,7 +45,7 @@ impl Back {
     /// The application's own address, if it told us one.
     pub(super) fn to(client: &Client) -> Option<Self> {
         let url = client.client_uri.clone()?;
-        Some(Self { url, client: name_of(client).to_owned() })
+        Some(Self { url, client: name_of(client) })
     }
 }
 

@@ -78,9 +78,36 @@ pub(super) fn host_of(address: &str) -> Option<String> {
     Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }
 
+/// Longer names of applications are cut.
+const NAME_LENGTH: usize = 64;
+
 /// What a client is called.
-pub(super) fn name_of(client: &Client) -> &str {
-    if client.name.is_empty() { client.id.as_str() } else { &client.name }
+pub(super) fn name_of(client: &Client) -> String {
+    let name = plain(&client.name, NAME_LENGTH);
+    if name.is_empty() { plain(client.id.as_str(), NAME_LENGTH) } else { name }
+}
+
+/// A stranger's words as one line of at most `most` characters, without any that are not seen or
+/// that reorder what is.
+pub(super) fn plain(text: &str, most: usize) -> String {
+    let seen = text.chars().map(|c| if c.is_whitespace() { ' ' } else { c });
+    let seen: String = seen.filter(|c| !is_unseen(*c)).collect();
+    let line = seen.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+    if line.chars().nth(most).is_none() {
+        return line;
+    }
+    let cut: String = line.chars().take(most.saturating_sub(1)).collect();
+    format!("{}…", cut.trim_end())
+}
+
+/// Controls, marks of direction, joiners and fillers (Unicode TR 36 §2).
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Adds a `Set-Cookie` line.
@@ -95,4 +122,19 @@ pub(super) fn with_cookie(mut response: Response, cookie: Option<&str>) -> Respo
 pub(super) fn with_retry_after(mut response: Response, seconds: u64) -> Response {
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn what_is_not_seen_or_reorders_is_left_out_and_the_rest_is_cut() {
+        assert_eq!(plain(" Acme\u{202e}\u{200b} \n\u{2066}TV\u{feff}\u{0} ", 64), "Acme TV");
+        assert_eq!(plain("\u{200b}\u{3164}", 64), "");
+        assert_eq!(plain("محل Acme 日本", 64), "محل Acme 日本");
+        assert_eq!(plain("abcdef", 6), "abcdef");
+        assert_eq!(plain("abcd fg", 6), "abcd…");
+        assert_eq!(plain(&"ä".repeat(2048), 64).chars().count(), 64);
+    }
 }

@@ -75,20 +75,19 @@ pub(super) fn is_ours(
     tenant: &Tenant,
     headers: &HeaderMap,
 ) -> bool {
-    is_same_origin(tenant, headers)
+    is_same_origin(tenant.issuer(), headers)
         && csrf.zip(token).is_some_and(|(csrf, token)| csrf.accepts(ring, token))
 }
 
 /// What the browser says about where a form came from. `Sec-Fetch-Site` is decisive where it is
 /// sent. `Origin: null` says nothing: pages that send no referrer, as ours, send it too.
-fn is_same_origin(tenant: &Tenant, headers: &HeaderMap) -> bool {
+pub(super) fn is_same_origin(own: &str, headers: &HeaderMap) -> bool {
     if let Some(site) = headers.get(SEC_FETCH_SITE) {
         return site == "same-origin";
     }
     match headers.get(ORIGIN) {
         Some(origin) if origin != "null" => {
-            let own =
-                url::Url::parse(tenant.issuer()).map(|url| url.origin().ascii_serialization());
+            let own = url::Url::parse(own).map(|url| url.origin().ascii_serialization());
             own.is_ok_and(|own| origin == own.as_str())
         }
         _ => true,

@@ -10,13 +10,13 @@ mod error;
 mod redirect_uri;
 mod request;
 mod respond;
-mod steps;
+pub(super) mod steps;
 
 pub use consent::is_remembered;
 pub use error::{Cause, PageCause, Refused, UnregisteredUri};
 pub use request::{PARAMETERS, Request};
 pub use respond::with_query;
-pub use steps::Step;
+pub use steps::{SignInFirst, Step};
 
 use serde_json::json;
 
@@ -228,14 +228,14 @@ fn refusal(call: &Call<'_>, pending: &PendingAuthorization, cause: Cause) -> Str
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use uuid::Uuid;
 
     use crate::base::Timestamp;
     use crate::model::{ClientId, Scope, Session, SessionId, UserId};
     use crate::session::PendingAuthorization;
 
-    pub(super) fn session(id: u128) -> Session {
+    pub(in crate::oauth) fn session(id: u128) -> Session {
         let at = Timestamp::from_seconds(1_000);
         Session {
             id: SessionId(Uuid::from_u128(id)),

@@ -1,5 +1,6 @@
 use super::Cause;
-use crate::model::Session;
+use crate::base::Timestamp;
+use crate::model::{Session, SessionId};
 use crate::session::PendingAuthorization;
 
 /// What has to happen next for a pending authorization. Only this function decides it: the pages
@@ -27,17 +28,57 @@ pub(super) enum Decision {
     Allowed,
 }
 
+/// Which sessions may be used for something that waits, whatever it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in crate::oauth) struct Demand {
+    /// None that signed in before.
+    pub(in crate::oauth) signed_in_after: Option<Timestamp>,
+    /// Nor this one.
+    pub(in crate::oauth) not_session: Option<SessionId>,
+    /// Whether another user is meant.
+    pub(in crate::oauth) another: bool,
+}
+
+/// Whether somebody has to sign in first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignInFirst {
+    /// The session will do.
+    No,
+    /// Someone has to sign in.
+    Login,
+    /// Whoever is signed in has to prove it again.
+    Reauthenticate,
+}
+
+/// Whether this session will do.
+pub(in crate::oauth) fn sign_in(demand: Demand, session: Option<&Session>) -> SignInFirst {
+    let Some(session) = session else { return SignInFirst::Login };
+    let too_old = demand.signed_in_after.is_some_and(|after| session.auth_time < after);
+    match (too_old || demand.not_session == Some(session.id), demand.another) {
+        (false, _) => SignInFirst::No,
+        (true, true) => SignInFirst::Login,
+        (true, false) => SignInFirst::Reauthenticate,
+    }
+}
+
 pub(super) fn next(
     pending: &PendingAuthorization,
     session: Option<&Session>,
     decision: Decision,
 ) -> Step {
-    let Some(session) = session else { return Step::Login };
-    let is_another = pending.subject.as_ref().is_some_and(|sub| *sub != session.user.to_string());
-    let too_old = pending.signed_in_after.is_some_and(|after| session.auth_time < after);
-    if too_old || pending.not_session == Some(session.id) {
-        let by_someone_else = is_another || pending.another_account;
-        return if by_someone_else { Step::Login } else { Step::Reauthenticate };
+    let is_another = pending
+        .subject
+        .as_ref()
+        .is_some_and(|sub| session.is_some_and(|session| *sub != session.user.to_string()));
+    let demand = Demand {
+        signed_in_after: pending.signed_in_after,
+        not_session: pending.not_session,
+        another: is_another || pending.another_account,
+    };
+    match sign_in(demand, session) {
+        SignInFirst::No => {}
+        SignInFirst::Login => return Step::Login,
+        SignInFirst::Reauthenticate => return Step::Reauthenticate,
     }
     if is_another {
         // OpenID Connect Core §3.1.2.1, id_token_hint: someone signed in, and not who was meant.

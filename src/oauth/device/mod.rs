@@ -1,6 +1,13 @@
-//! The device flow (RFC 8628): a device asks (`request`), its user decides (`decision`), and the
-//! device learns of it by polling (`grants/device_code`, with its pace in `pace` and long polls in
-//! `wait`).
+//! The device flow (RFC 8628): a device asks (`request`), its user decides (`decision`, in the
+//! order of `steps`, within the limits of `guesses`), and the device learns of it by polling
+//! (`grants/device_code`, with its pace in `pace` and long polls in `wait`).
+
+/// What a user code leads to, and what its user decides.
+pub mod decision;
+pub mod guesses;
+mod steps;
+
+pub use steps::{Step, next};
 
 use crate::keys::{Purpose, Ring};
 use crate::model::TenantUid;
