@@ -17,7 +17,8 @@ pub(super) struct Tenants {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the tenants
+    /// List the tenants. One without an issuer is not in the configuration and not served; so is
+    /// `default`, which comes with the schema for SQL written by hand, unless it is configured
     List {
         /// How to print
         #[arg(short, long, value_enum, default_value_t)]

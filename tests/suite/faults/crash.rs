@@ -22,7 +22,7 @@ use crate::support::server::SECRET;
 use crate::support::temp::TempDir;
 
 /// How often the process is killed, per engine.
-const KILLS: usize = 8;
+const KILLS: usize = 12;
 /// Families that are refreshed all the time.
 const FAMILIES: usize = 4;
 /// So many answers of a family are looked at after a crash.
