@@ -6,7 +6,7 @@ use super::exit::Failure;
 use super::output::{self, Format};
 use crate::config::settings::Settings;
 use crate::identity::{self, Password, PasswordCost, Passwords};
-use crate::model::user::LoginName;
+use crate::model::user::{LoginName, PasswordHash};
 use crate::model::{TenantSlug, User, UserId};
 use crate::storage::{ChangeUser, CreateUser, NewUser, TenantHandle};
 
@@ -87,8 +87,12 @@ impl Command {
                 if !email.contains('@') {
                     return Err(Failure::because(format!("`{email}` is no e-mail address")));
                 }
-                let password_hash =
-                    if no_password { None } else { Some(new_password(desk).await?) };
+                let password_hash = if no_password {
+                    None
+                } else {
+                    let names = [Some(email.as_str()), username.as_deref(), name.as_deref()];
+                    Some(new_password(desk, &names).await?)
+                };
                 let id = UserId(desk.entropy.uuid());
                 let new = NewUser {
                     id,
@@ -111,7 +115,9 @@ impl Command {
             Self::List { tenant, output } => list(desk, &tenant.tenant, output).await,
             Self::SetPassword(who) => {
                 let (slug, store, user) = find(desk, &who).await?;
-                let hash = new_password(desk).await?;
+                let names =
+                    [Some(user.email.as_str()), user.username.as_deref(), user.name.as_deref()];
+                let hash = new_password(desk, &names).await?;
                 let change = desk.change(&slug);
                 let outcome = store.set_password(user.id, &hash, None, &change).await?;
                 done(outcome, "the password is set; every session and grant has ended")
@@ -166,9 +172,11 @@ fn stands_in(settings: &Settings, slug: &TenantSlug, user: &User) -> bool {
     })
 }
 
-async fn new_password(desk: &Desk) -> Result<crate::model::user::PasswordHash, Failure> {
+/// Asks for the new password of whoever has these names.
+async fn new_password(desk: &Desk, names: &[Option<&str>]) -> Result<PasswordHash, Failure> {
     let password = Password::typed(&output::secret("New password: ")?)?;
-    identity::check_password(&password)?;
+    let names: Vec<&str> = names.iter().flatten().copied().collect();
+    identity::check_password(&password, &names)?;
     let entropy = std::sync::Arc::clone(&desk.entropy);
     let pool = Passwords::with_permits(PasswordCost::DEFAULT, 1, entropy)?;
     Ok(pool.hash(password).await?)

@@ -1,4 +1,5 @@
 use thiserror::Error;
+use zxcvbn::{Score, zxcvbn};
 
 use super::Password;
 
@@ -8,50 +9,79 @@ pub enum WeakPassword {
     /// Fewer than 8 characters.
     #[error("a password has at least 8 characters; 15 are advised")]
     TooShort,
-    /// One that everybody tries first.
-    #[error("this password is among the most common ones")]
+    /// One that is tried early: within the first million guesses.
+    #[error("this password is easily guessed: it is common, or close to a common one or a name")]
     Common,
 }
 
-/// Checks a new password (ASVS 6.2.1 and 6.2.4). Existing ones are never checked.
-pub fn check(password: &Password) -> Result<(), WeakPassword> {
+/// Checks a new password of someone who has these names (ASVS 6.2.1, 6.2.4 and 6.2.11). Existing
+/// ones are never checked.
+pub fn check(password: &Password, names: &[&str]) -> Result<(), WeakPassword> {
     let text = password.reveal();
     if text.chars().count() < 8 {
         return Err(WeakPassword::TooShort);
     }
     let lower = text.to_lowercase();
-    if COMMON.lines().any(|common| common == lower) || is_one_letter(&lower) {
+    let common = COMMON_ELSEWHERE.contains(&lower.as_str());
+    // The 30,000 most common passwords, words, names, dates, keyboard walks, and what is made of
+    // them: zxcvbn counts how many others would be tried before.
+    if common || zxcvbn(text, names).score() < Score::Two {
         return Err(WeakPassword::Common);
     }
     Ok(())
 }
 
-fn is_one_letter(text: &str) -> bool {
-    let mut letters = text.chars();
-    letters.next().is_some_and(|first| letters.all(|letter| letter == first))
-}
-
-/// Those of the most common passwords that have 8 characters or more, in lower case.
-const COMMON: &str = include_str!("common_passwords.txt");
+/// Common ones that zxcvbn, whose lists are English, does not know; in lower case.
+const COMMON_ELSEWHERE: [&str; 6] =
+    ["fortnite", "ichliebedich", "contraseña", "haslo123", "admin@123", "pass@123"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn short_and_common_passwords_are_refused_and_a_phrase_is_fine() {
-        let check = |text: &str| check(&Password::typed(text).unwrap());
-        assert_eq!(check("1234567"), Err(WeakPassword::TooShort));
-        assert_eq!(check("Password1"), Err(WeakPassword::Common));
-        assert_eq!(check("zzzzzzzzz"), Err(WeakPassword::Common));
-        assert_eq!(check("ein Käse und zwei Löffel"), Ok(()));
+    fn checked(text: &str) -> Result<(), WeakPassword> {
+        check(&Password::typed(text).unwrap(), &["ada.lovelace", "ada@analytical.example"])
     }
 
     #[test]
-    fn every_listed_password_could_be_typed() {
-        assert!(COMMON.lines().count() > 100);
-        for common in COMMON.lines() {
-            assert!(common.len() >= 8 && common == common.to_lowercase(), "{common}");
+    fn short_passwords_are_refused_and_a_phrase_is_fine() {
+        assert_eq!(checked("1234567"), Err(WeakPassword::TooShort));
+        for fine in ["ein Käse und zwei Löffel", "qzxkvbtw", &"long and dull ".repeat(73)] {
+            assert_eq!(checked(fine), Ok(()), "{fine}");
         }
+    }
+
+    #[test]
+    fn common_passwords_and_what_is_close_to_them_are_refused() {
+        for common in [
+            "password",
+            "Password1",
+            "P@ssw0rd",
+            "drowssap",
+            "12345678",
+            "87654321",
+            "qwertyuiop",
+            "1qaz2wsx",
+            "zxcvbnm123",
+            "iloveyou",
+            "trustno1",
+            "football9",
+            "superman1",
+            "zzzzzzzzz",
+            "abcabcabc",
+            "11223344",
+            "sunshine",
+            "princess",
+            "letmein1",
+            "Contraseña",
+            "admin@123",
+        ] {
+            assert_eq!(checked(common), Err(WeakPassword::Common), "{common}");
+        }
+    }
+
+    #[test]
+    fn a_password_made_of_ones_own_name_is_refused() {
+        assert_eq!(checked("Ada.Lovelace1"), Err(WeakPassword::Common));
     }
 }
