@@ -71,6 +71,17 @@ impl App {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Runs `work` beside the requests, until it ends or the application stops.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = work => {}
+            }
+        });
+    }
+
     /// Stops background work, writes what waits to be written, and closes the store. To be called
     /// when no request is under way any more.
     pub async fn stop(&self) {

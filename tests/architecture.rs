@@ -21,6 +21,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("governor", &["limits"]),
     ("prometheus_client", &["telemetry"]),
     ("rand", &["base"]),
+    ("reqwest", &["fetch"]),
+    ("qrcode", &["rp"]),
 ];
 
 const MOST_LINES: usize = 600;

@@ -16,9 +16,11 @@ use crate::identity::{Nursery, PasswordCost, Passwords, SeedError, Seeded, seed_
 use crate::keys::{Ring, RingFault, ring_checks};
 use crate::limits::Limiter;
 use crate::migrate::{self, MigrateError};
+use crate::model::client::GrantType;
 use crate::model::{Audit, TenantSlug};
 use crate::oauth::Services;
 use crate::revocation::View;
+use crate::rp::builtin;
 use crate::rp::demo::Demo;
 use crate::storage::memory::Memory;
 use crate::storage::postgres::{Postgres, PostgresSettings};
@@ -215,15 +217,19 @@ async fn discipline(
     (Arc::clone(&clock) as _, Some(clock))
 }
 
-/// The demo app, registered as a client in every tenant.
+/// The demo app, registered as a client in every tenant; and beside it the built-in devices, where
+/// the tenant serves the device flow.
 fn demo(settings: &mut Settings, entropy: &dyn Entropy) -> Option<Demo> {
     if !settings.server.demo {
         return None;
     }
     let demo = Demo::new(settings.server.public_url.as_str(), entropy);
     for tenant in settings.tenants.values_mut() {
-        let client = demo.client(&tenant.all_scopes());
-        tenant.clients.push(client);
+        let scopes = tenant.all_scopes();
+        tenant.clients.push(demo.client(&scopes));
+        if tenant.grants.contains(&GrantType::DeviceCode) {
+            tenant.clients.extend(builtin::device_clients(&scopes));
+        }
     }
     Some(demo)
 }

@@ -24,7 +24,7 @@ impl Healthcheck {
         };
         let server = Loopback::new(address)?;
         let url = format!("http://{address}/readyz");
-        let outgoing = Outgoing { url: &url, authorization: None, form: None };
+        let outgoing = Outgoing { url: &url, ..Outgoing::default() };
         let answer = server.send(outgoing).await;
         let answer = answer.map_err(|error| Failure::because(format!("{address}: {error}")))?;
         if answer.status == 200 {

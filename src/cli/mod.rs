@@ -10,10 +10,13 @@ mod desk;
 mod exit;
 mod healthcheck;
 mod keys;
+mod login;
 mod migrate;
 pub mod output;
 mod serve;
+mod sign_ins;
 mod tenants;
+mod token;
 mod tokens;
 mod users;
 
@@ -42,6 +45,9 @@ enum Command {
     Keys(keys::Keys),
     Tokens(tokens::Tokens),
     Cleanup(cleanup::Cleanup),
+    Login(login::Login),
+    Token(token::Token),
+    Logout(token::Logout),
     Healthcheck(healthcheck::Healthcheck),
 }
 
@@ -67,6 +73,9 @@ impl Command {
             Self::Keys(command) => command.run().await?,
             Self::Tokens(command) => command.run().await?,
             Self::Cleanup(command) => command.run().await?,
+            Self::Login(command) => command.run().await?,
+            Self::Token(command) => command.run().await?,
+            Self::Logout(command) => command.run().await?,
             Self::Healthcheck(command) => command.run().await?,
         }
         Ok(ExitCode::SUCCESS)

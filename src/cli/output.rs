@@ -26,6 +26,12 @@ pub fn talk(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Shows `text` on stderr in place of what was last shown so; for terminals.
+pub fn progress(text: &str) {
+    let mut err = io::stderr().lock();
+    let _ = write!(err, "\r\u{1b}[2K{text}").and_then(|()| err.flush());
+}
+
 /// A list of records with the same members; `columns` are printed, in that order.
 pub fn list(format: Format, columns: &[&str], records: &[Value]) {
     match format {

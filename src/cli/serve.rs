@@ -11,14 +11,16 @@ use tracing::{info, warn};
 use super::desk::ConfigArg;
 use super::exit::Failure;
 use super::output;
+use super::sign_ins::again;
 use crate::app::{App, Surroundings};
 use crate::config::settings::Settings;
 use crate::config::{self, Environment, embedded, warnings};
 use crate::http::Listening;
 use crate::http::pages::template::Templates;
 use crate::jobs;
-use crate::model::Client;
 use crate::model::client::{AuthMethod, GrantType};
+use crate::model::{Client, ClientId};
+use crate::rp::builtin;
 use crate::telemetry::{LogFormat, start_logs};
 
 /// Run the server
@@ -141,6 +143,16 @@ fn welcome(app: &App) -> String {
     if app.demo.is_some() {
         let url = app.settings.server.public_url.as_str().trim_end_matches('/');
         let _ = write!(text, "\n  Log in through the demo app:\n    {url}/demo\n");
+        let cli = ClientId::new(builtin::CLI);
+        let tenants = app.registry.all();
+        let device = tenants.iter().find(|t| t.settings.clients.iter().any(|c| c.id == cli));
+        if let Some(tenant) = device {
+            let command = again(Some(tenant.issuer()), None);
+            let _ = write!(
+                text,
+                "\n  Sign this terminal in, or a television:\n    {command}\n    {url}/demo/tv\n"
+            );
+        }
     }
     text
 }

@@ -1,5 +1,7 @@
 //! Overrides from the environment: `PMP_AUTH__SERVER__LISTEN` is `server.listen`.
 
+use std::path::PathBuf;
+
 use super::fault::Fault;
 use super::path::Path;
 use super::tree::Node;
@@ -33,6 +35,20 @@ impl Environment {
     /// What to log (`PMP_AUTH_LOG`), in the syntax of `RUST_LOG`: `info`, `warn,pmp_auth=debug`, …
     pub fn log_filter() -> Option<String> {
         std::env::var_os("PMP_AUTH_LOG").and_then(|text| text.into_string().ok())
+    }
+
+    /// Where programs keep data of their user: `$XDG_DATA_HOME`, else `~/.local/share`. The
+    /// specification has relative paths ignored.
+    pub fn data_home() -> Option<PathBuf> {
+        let absolute = |name: &str| {
+            std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
+        };
+        absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")))
+    }
+
+    /// Whether the user wants no colours (`NO_COLOR`, <https://no-color.org>).
+    pub fn no_color() -> bool {
+        std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
     }
 
     /// Adds one; a later one wins.

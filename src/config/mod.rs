@@ -32,6 +32,7 @@ use std::path::Path;
 pub use env::{Environment, PREFIX};
 pub use fault::{Fault, Faults};
 pub use reference::reference;
+pub use secret_file::read as read_secret_file;
 pub use settings::Settings;
 pub use warning::{Warning, warnings};
 

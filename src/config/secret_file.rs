@@ -14,7 +14,7 @@ const MAX_BYTES: u64 = 64 * 1024;
 const CONTAINER_SECRETS: &str = "/run/secrets/";
 
 /// Reads a secret, without the newline that editors put at its end. `Err` is (message, fix).
-pub(super) fn read(path: &Path) -> Result<Secret<String>, (String, String)> {
+pub fn read(path: &Path) -> Result<Secret<String>, (String, String)> {
     let shown = path.display();
     let fail = |error: std::io::Error| {
         (format!("cannot read `{shown}`: {error}"), "name a file that this user can read".into())

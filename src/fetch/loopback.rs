@@ -4,14 +4,16 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
-use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use super::{AGENT, Answer, FORM, Fetch, FetchError, Outgoing, seconds};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST_ANSWER: usize = 64 * 1024;
@@ -21,50 +23,6 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 #[derive(Debug, Clone, Copy)]
 pub struct Loopback {
     address: SocketAddr,
-}
-
-/// One request.
-#[derive(Debug)]
-pub struct Outgoing<'a> {
-    /// `http://host/path`; only host, path and query are used.
-    pub url: &'a str,
-    /// `Authorization`.
-    pub authorization: Option<&'a str>,
-    /// A form to POST; a GET without.
-    pub form: Option<&'a [(&'a str, &'a str)]>,
-}
-
-/// The answer.
-#[derive(Debug)]
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// The body, at most 64 KiB.
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    /// The body as JSON; null when it is none.
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_slice(&self.body).unwrap_or_default()
-    }
-}
-
-/// Why there is no answer.
-#[derive(Debug, Error)]
-pub enum FetchError {
-    /// The address is not this machine's.
-    #[error("{0} is not a loopback address")]
-    NotLoopback(SocketAddr),
-    /// The URL or a header cannot be sent.
-    #[error("cannot be sent: {0}")]
-    Unsendable(String),
-    /// No connection, a broken one, or an answer that is too long.
-    #[error("no answer: {0}")]
-    Broken(String),
-    /// Nothing within 5 s.
-    #[error("no answer within 5 s")]
-    Timeout,
 }
 
 impl Loopback {
@@ -84,10 +42,13 @@ impl Loopback {
         }
     }
 
-    /// Sends `outgoing` and reads the whole answer, within 5 s.
+    /// Sends `outgoing` and reads the whole answer, at most 64 KiB, within 5 s. Of the address only
+    /// host, path and query are used.
     pub async fn send(&self, outgoing: Outgoing<'_>) -> Result<Answer, FetchError> {
         let request = build(&outgoing)?;
-        timeout(PATIENCE, self.exchange(request)).await.map_err(|_| FetchError::Timeout)?
+        let patience = PATIENCE + outgoing.wait.unwrap_or_default();
+        let answer = timeout(patience, self.exchange(request)).await;
+        answer.map_err(|_| FetchError::Timeout(patience))?
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Answer, FetchError> {
@@ -99,9 +60,18 @@ impl Loopback {
         let driver = tokio::spawn(connection);
         let answer = sender.send_request(request).await.map_err(|e| broken(&e))?;
         let status = answer.status().as_u16();
+        let retry_after = seconds(answer.headers().get(RETRY_AFTER));
         let body = Limited::new(answer.into_body(), LONGEST_ANSWER).collect().await;
         driver.abort();
-        Ok(Answer { status, body: body.map_err(|e| broken(&e))?.to_bytes().to_vec() })
+        let body = body.map_err(|e| broken(&e))?.to_bytes().to_vec();
+        Ok(Answer { status, retry_after, body })
+    }
+}
+
+#[async_trait]
+impl Fetch for Loopback {
+    async fn fetch(&self, outgoing: Outgoing<'_>) -> Result<Answer, FetchError> {
+        self.send(outgoing).await
     }
 }
 
@@ -110,20 +80,19 @@ fn build(outgoing: &Outgoing<'_>) -> Result<Request<Full<Bytes>>, FetchError> {
     let url = url::Url::parse(outgoing.url).map_err(|e| unsendable(&e))?;
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let host = HeaderValue::from_str(url.authority()).map_err(|e| unsendable(&e))?;
-    let mut request = Request::builder().uri(target).header(HOST, host);
+    let agent = outgoing.agent.unwrap_or(AGENT);
+    let mut request = Request::builder().uri(target).header(HOST, host).header(USER_AGENT, agent);
     if let Some(value) = outgoing.authorization {
         request = request.header(AUTHORIZATION, value);
     }
-    let body = match outgoing.form {
-        None => Bytes::new(),
-        Some(fields) => {
-            request = request
-                .method(Method::POST)
-                .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-            let mut form = url::form_urlencoded::Serializer::new(String::new());
-            form.extend_pairs(fields).finish().into()
-        }
-    };
+    if let Some(value) = outgoing.prefer() {
+        request = request.header("prefer", value);
+    }
+    let body = outgoing.body();
+    if body.is_some() {
+        request = request.method(Method::POST).header(CONTENT_TYPE, FORM);
+    }
+    let body = Bytes::from(body.unwrap_or_default());
     request.body(Full::new(body)).map_err(|e| unsendable(&e))
 }
 
@@ -152,14 +121,16 @@ mod tests {
         });
         let outgoing = Outgoing {
             url: "http://acme.localhost:8080/token?x=1",
-            authorization: None,
             form: Some(&[("a", "b c")]),
+            wait: Some(Duration::from_secs(25)),
+            ..Outgoing::default()
         };
         let answer = loopback.send(outgoing).await.unwrap();
         assert_eq!((answer.status, answer.json()), (200, serde_json::json!({})));
         let seen = server.await.unwrap();
         assert!(seen.starts_with("POST /token?x=1 HTTP/1.1"), "{seen}");
         assert!(seen.contains("host: acme.localhost:8080"), "{seen}");
+        assert!(seen.contains("prefer: wait=25"), "{seen}");
         assert!(seen.ends_with("a=b+c"), "{seen}");
     }
 }

@@ -3,12 +3,13 @@
 //! the process.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
 use thiserror::Error;
 
+use super::tv::Televisions;
 use crate::base::{CredentialKind, Digest, Entropy, Secret, Timestamp, base64url};
 use crate::fetch::{FetchError, Loopback, Outgoing};
 use crate::model::client::{ApplicationType, AuthMethod, GrantType, RefreshPolicy};
@@ -25,6 +26,8 @@ pub struct Demo {
     secret: Secret<String>,
     callback: String,
     home: String,
+    /// Its television sets.
+    pub televisions: Arc<Televisions>,
     visitors: Mutex<HashMap<[u8; 32], Visitor>>,
 }
 
@@ -104,6 +107,7 @@ impl Demo {
             secret: CredentialKind::ClientSecret.generate(entropy),
             callback: format!("{base}/demo/callback"),
             home: format!("{base}/demo"),
+            televisions: Arc::default(),
             visitors: Mutex::default(),
         }
     }
@@ -261,7 +265,7 @@ impl Demo {
     ) -> Result<Value, DemoError> {
         let bearer = format!("Bearer {}", tokens.access.reveal());
         let url = format!("{issuer}/userinfo");
-        let outgoing = Outgoing { url: &url, authorization: Some(&bearer), form: None };
+        let outgoing = Outgoing { url: &url, authorization: Some(&bearer), ..Outgoing::default() };
         let answer = server.send(outgoing).await?;
         if answer.status == 200 {
             Ok(answer.json())
@@ -273,7 +277,7 @@ impl Demo {
     /// The server's public keys, for checking tokens here.
     pub async fn keys(&self, server: &Loopback, issuer: &str) -> Result<Value, DemoError> {
         let url = format!("{issuer}/jwks.json");
-        let answer = server.send(Outgoing { url: &url, authorization: None, form: None }).await?;
+        let answer = server.send(Outgoing { url: &url, ..Outgoing::default() }).await?;
         Ok(answer.json())
     }
 
@@ -286,7 +290,8 @@ impl Demo {
         use base64::Engine as _;
         let pair = format!("{CLIENT_ID}:{}", self.secret.reveal());
         let basic = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
-        let outgoing = Outgoing { url, authorization: Some(&basic), form: Some(form) };
+        let authorization = Some(basic.as_str());
+        let outgoing = Outgoing { url, authorization, form: Some(form), ..Outgoing::default() };
         let answer = server.send(outgoing).await?;
         let body = answer.json();
         if answer.status == 200 { Ok(body) } else { Err(DemoError::Refused(body)) }

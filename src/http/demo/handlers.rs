@@ -161,23 +161,28 @@ pub(super) async fn logout(State(edge): State<Edge>, headers: HeaderMap) -> Resp
     response
 }
 
-fn nothing() -> Response {
+pub(super) fn nothing() -> Response {
     reply::problem(StatusCode::NOT_FOUND)
 }
 
 /// Our own listener, by loopback.
-fn server(app: &App) -> Option<Loopback> {
+pub(super) fn server(app: &App) -> Option<Loopback> {
     Loopback::new(*app.listening.get()?).ok()
 }
 
 fn cookie(headers: &HeaderMap) -> Option<&str> {
+    cookie_named(headers, COOKIE_NAME)
+}
+
+/// The value of a cookie.
+pub(super) fn cookie_named<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     headers
         .get_all(COOKIE)
         .iter()
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find_map(|(name, value)| (name == COOKIE_NAME).then_some(value))
+        .find_map(|(name, value)| (name == wanted).then_some(value))
 }
 
 fn set_cookie(response: &mut Response, value: &str, seconds: u32) {
@@ -189,7 +194,7 @@ fn set_cookie(response: &mut Response, value: &str, seconds: u32) {
 }
 
 /// Whether a browser says that the form stood on a page of this origin.
-fn from_our_page(app: &App, headers: &HeaderMap) -> bool {
+pub(super) fn from_our_page(app: &App, headers: &HeaderMap) -> bool {
     let own = app.settings.server.public_url.origin().ascii_serialization();
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match (text("sec-fetch-site"), text(ORIGIN.as_str())) {

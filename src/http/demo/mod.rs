@@ -2,6 +2,7 @@
 //! says to the server is in `rp::demo`; here it only reads requests and renders.
 
 mod handlers;
+mod tv;
 mod view;
 
 use axum::Router;
@@ -17,4 +18,6 @@ pub(in crate::http) fn routes() -> Router<Edge> {
         .route("/demo/callback", get(handlers::callback))
         .route("/demo/try", post(handlers::attempt))
         .route("/demo/logout", get(handlers::logout))
+        .route("/demo/tv", get(tv::get).post(tv::post))
+        .route("/demo/tv.css", get(tv::stylesheet))
 }

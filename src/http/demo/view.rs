@@ -16,7 +16,9 @@ pub(super) fn start(edge: &Edge, problem: Option<&str>) -> Response {
         .map(|tenant| json!({"slug": tenant.slug, "name": tenant.settings.name}))
         .collect();
     let status = if problem.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
-    render(edge, status, "demo.html", &json!({"tenants": tenants, "problem": problem}))
+    let tv = edge.app.registry.all().iter().any(|tenant| super::tv::has_one(tenant));
+    let context = json!({"tenants": tenants, "problem": problem, "tv": tv});
+    render(edge, status, "demo.html", &context)
 }
 
 /// The tokens of a visitor.
@@ -44,7 +46,7 @@ pub(super) fn signed_in(edge: &Edge, visitor: &Visitor) -> Response {
     render(edge, StatusCode::OK, "demo_signed_in.html", &context)
 }
 
-fn render(edge: &Edge, status: StatusCode, template: &str, context: &Value) -> Response {
+pub(super) fn render(edge: &Edge, status: StatusCode, template: &str, context: &Value) -> Response {
     let mut context = context.clone();
     context["tenant"] = Value::Null;
     context["host"] = Value::Null;

@@ -23,11 +23,15 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("error.html", include_str!("templates/error.html")),
     ("demo.html", include_str!("templates/demo.html")),
     ("demo_signed_in.html", include_str!("templates/demo_signed_in.html")),
+    ("demo_tv.html", include_str!("templates/demo_tv.html")),
 ];
 const TEXT: &str = include_str!("text.en.yaml");
 
 /// The style sheet of every page.
 pub const STYLESHEET: &str = include_str!("assets/style.css");
+
+/// The style sheet of the demo's television, which looks like nothing else here.
+pub const TV_STYLESHEET: &str = include_str!("assets/tv.css");
 
 /// The mark in the browser's tab.
 pub const ICON: &str = include_str!("assets/icon.svg");
