@@ -8,7 +8,7 @@ use super::rows::NO_ACTOR;
 use super::{View, storable};
 use crate::model::audit::AuditRecord;
 use crate::model::{Action, Audit, ClientId, SessionId, UserId};
-use crate::storage::{AuditLog, Result, horizon};
+use crate::storage::{AuditLog, Result, horizon, resource_kind};
 
 const RECORD: &str = "INSERT INTO audit_logs (tenant_uid, created_at, action, user_id, client_id, session_id,
        resource_type, resource_id, success, metadata, ip_address, user_agent, request_id,
@@ -73,7 +73,7 @@ fn detail(value: &Value) -> String {
 
 fn record(row: &PgRow) -> Result<AuditRecord> {
     let action = Action::parse(get(row, "action")?).ok_or_else(|| unreadable("action"))?;
-    let kind = get::<Option<&str>>(row, "resource_type")?.map(known);
+    let kind = get::<Option<&str>>(row, "resource_type")?.map(resource_kind);
     let which = get::<Option<String>>(row, "resource_id")?;
     Ok(AuditRecord {
         at: time(row, "created_at")?,
@@ -96,11 +96,4 @@ fn record(row: &PgRow) -> Result<AuditRecord> {
             },
         },
     })
-}
-
-/// The kinds of things that records are about.
-fn known(kind: &str) -> &'static str {
-    const KINDS: [&str; 9] =
-        ["client", "code", "consent", "grant", "key", "session", "tenant", "token", "user"];
-    KINDS.into_iter().find(|known| *known == kind).unwrap_or("other")
 }

@@ -45,6 +45,7 @@ async fn fill(bed: &Bed) {
         t.append_revocations(&[entry(RevocationKey::Jti("x".into()))], NOW, &AUDIT).await.unwrap();
         let _ = t.remember_jti("p", &[1; 32], after(60), NOW).await.unwrap();
         t.push_request(&digest("id"), "x", after(60), NOW).await.unwrap();
+        asked(&t).await;
         let rule = LimitRule {
             free: 1,
             first_delay: Duration::ZERO,
@@ -91,6 +92,7 @@ async fn what_has_ended_goes_by_kind_and_a_dry_run_deletes_nothing(bed: Bed) {
     assert_eq!(of(Kind::AuthorizationCodes), 2);
     assert_eq!(of(Kind::Grants), 2);
     assert_eq!(of(Kind::Sessions), 2);
+    assert_eq!(of(Kind::DeviceCodes), 2);
     assert!(of(Kind::AuditRecords) >= 10, "{all:?}");
     assert_eq!(t.list_users(None, 10).await.unwrap().len(), 1);
     assert_eq!(t.list_keys().await.unwrap().len(), 1);

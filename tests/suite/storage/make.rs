@@ -9,6 +9,7 @@ use pmp_auth::model::client::{
     ApplicationType, AuthMethod, Client, GrantType, RefreshPolicy, SigningAlg,
 };
 use pmp_auth::model::code::{Code, CodeTerms};
+use pmp_auth::model::device::{DeviceCode, DeviceTerms, UserCodeDigest};
 use pmp_auth::model::grant::GrantTerms;
 use pmp_auth::model::key::{KeyState, SigningKeyRecord};
 use pmp_auth::model::refresh::{PresentedRefresh, RefreshHead, RefreshWindows};
@@ -18,8 +19,9 @@ use pmp_auth::model::{
     Audit, ClientId, GrantId, Revocation, RevocationKey, Scope, SessionId, UserId,
 };
 use pmp_auth::storage::{
-    Change, CreateSession, CreateUser, IssueCode, NewCode, NewGrant, NewOpaqueToken, NewRefresh,
-    NewSession, NewUser, Proof, RedeemCode, Redemption, Rotation, TenantHandle,
+    Change, CreateSession, CreateUser, DecideDevice, DeviceApproval, DevicePoll, DeviceRedemption,
+    IssueCode, IssueDevice, NewCode, NewDevice, NewGrant, NewOpaqueToken, NewRefresh, NewSession,
+    NewUser, Proof, RedeemCode, Redemption, Rotation, TenantHandle,
 };
 use uuid::Uuid;
 
@@ -222,19 +224,24 @@ pub async fn issued(tenant: &TenantHandle, who: &SignedIn) -> Issued {
     issue(tenant, new_grant(who, &app(), NOW), new_code(NOW), NOW).await
 }
 
+/// A refresh token that idles for 30 days.
+pub fn new_refresh(now: Timestamp) -> NewRefresh {
+    NewRefresh {
+        salt: [7; 16],
+        kid: 1,
+        nonce: unique().to_be_bytes(),
+        idle_expires_at: now.plus(Duration::from_hours(24 * 30)),
+        fingerprint: Some([1; 16]),
+    }
+}
+
 /// With a refresh token that idles for 30 days, and a signed access token of ten minutes.
 pub fn redemption(issued: &Issued, now: Timestamp) -> Redemption {
     Redemption {
         code: issued.code,
         client: issued.client.clone(),
         user: issued.who.user,
-        refresh: Some(NewRefresh {
-            salt: [7; 16],
-            kid: 1,
-            nonce: unique().to_be_bytes(),
-            idle_expires_at: now.plus(Duration::from_hours(24 * 30)),
-            fingerprint: Some([1; 16]),
-        }),
+        refresh: Some(new_refresh(now)),
         opaque: None,
         access_expires_at: now.plus(Duration::from_mins(10)),
         retry: None,
@@ -364,4 +371,88 @@ pub async fn actions(tenant: &TenantHandle) -> Vec<Action> {
 /// How often the audit log tells of `action`.
 pub async fn times(tenant: &TenantHandle, action: Action) -> usize {
     actions(tenant).await.into_iter().filter(|told| *told == action).count()
+}
+
+/// The digest of a user code under a ring key.
+pub fn user_code(kid: u8, text: &str) -> UserCodeDigest {
+    UserCodeDigest { kid, mac: *Digest::<()>::of(text.as_bytes()).as_bytes() }
+}
+
+/// A device code of ten minutes, to be polled every five seconds.
+pub fn new_device(now: Timestamp) -> NewDevice {
+    let name = format!("device {}", unique());
+    NewDevice {
+        digest: digest(&name),
+        user_code: vec![user_code(1, &name)],
+        client: app(),
+        scope: scope("openid offline_access"),
+        resources: vec!["https://api.example".into()],
+        terms: DeviceTerms {
+            version: 1,
+            code_challenge: Some("challenge".into()),
+            nonce: Some("n-0S6_WzA2Mj".into()),
+            confidential: true,
+        },
+        interval: Duration::from_secs(5),
+        expires_at: now.plus(Duration::from_mins(10)),
+    }
+}
+
+pub async fn ask(tenant: &TenantHandle, device: &NewDevice, now: Timestamp) {
+    let outcome = tenant.issue_device(device, now, &AUDIT).await.expect("an answer");
+    assert_eq!(outcome, IssueDevice::Issued);
+}
+
+/// A device that was asked for at [`NOW`].
+pub async fn asked(tenant: &TenantHandle) -> NewDevice {
+    let device = new_device(NOW);
+    ask(tenant, &device, NOW).await;
+    device
+}
+
+/// The poll of a well-behaved device.
+pub fn poll(device: &NewDevice) -> DevicePoll {
+    DevicePoll {
+        device: device.digest,
+        client: device.client.clone(),
+        slower: Duration::ZERO,
+        never_early: false,
+    }
+}
+
+/// A grant that is no part of the session in which the user says yes.
+pub fn approval(who: &SignedIn, device: &NewDevice, now: Timestamp) -> DeviceApproval {
+    DeviceApproval {
+        device: device.digest,
+        session: who.session,
+        grant: NewGrant { session: None, ..new_grant(who, &device.client, now) },
+    }
+}
+
+pub async fn approve(
+    tenant: &TenantHandle,
+    who: &SignedIn,
+    device: &NewDevice,
+    now: Timestamp,
+) -> GrantId {
+    let approval = approval(who, device, now);
+    let outcome = tenant.approve_device(&approval, now, &AUDIT).await.expect("an answer");
+    assert_eq!(outcome, DecideDevice::Decided);
+    approval.grant.id
+}
+
+/// With a refresh token that idles for 30 days, and a signed access token of ten minutes.
+pub fn device_redemption(
+    device: Digest<DeviceCode>,
+    user: UserId,
+    now: Timestamp,
+) -> DeviceRedemption {
+    DeviceRedemption {
+        device,
+        client: app(),
+        user,
+        refresh: Some(new_refresh(now)),
+        opaque: None,
+        access_expires_at: now.plus(Duration::from_mins(10)),
+    }
 }

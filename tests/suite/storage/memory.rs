@@ -120,3 +120,26 @@ async fn past_a_bound_failures_are_not_recorded_but_changes_are() {
     }
     assert_eq!(actions(&t).await.len(), 10, "twice the bound, however much is changed");
 }
+
+#[tokio::test]
+async fn past_a_bound_devices_are_refused_until_some_have_expired() {
+    let (_, t) = bounded().await;
+    let who = signed_in(&t, "ada").await;
+    let (first, second) = (asked(&t).await, asked(&t).await);
+    refused(&t.issue_device(&new_device(NOW), after(599), &AUDIT).await);
+    approve(&t, &who, &first, NOW).await;
+    let redemption = device_redemption(first.digest, who.user, NOW);
+    let _ = t.redeem_device(&redemption, NOW, &AUDIT).await.unwrap();
+    // The expired one makes room, its user code with it; the redeemed one is remembered.
+    let third = pmp_auth::storage::NewDevice {
+        user_code: second.user_code.clone(),
+        ..new_device(after(600))
+    };
+    let taken = t.issue_device(&third, after(600), &AUDIT).await.unwrap();
+    assert_eq!(taken, pmp_auth::storage::IssueDevice::UserCodeTaken);
+    ask(&t, &new_device(after(600)), after(600)).await;
+    assert_eq!(t.find_device(&second.user_code).await.unwrap(), None);
+    let told = t.poll_device(&poll(&first), after(600)).await.unwrap();
+    assert_eq!(told, pmp_auth::storage::PollDevice::Redeemed);
+    refused(&t.issue_device(&new_device(after(600)), after(600), &AUDIT).await);
+}

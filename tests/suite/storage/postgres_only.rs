@@ -4,13 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pmp_auth::base::Secret;
+use pmp_auth::base::{Digest, Secret};
+use pmp_auth::model::device::DeviceCode;
 use pmp_auth::model::{RevocationKey, TenantUid};
 use pmp_auth::storage::postgres::{Postgres, PostgresSettings};
 use pmp_auth::storage::{
-    ChangeUser, IssueCode, LogCursor, RedeemCode, Result, RevocationLog as _, StoreError, Tail,
+    ChangeUser, IssueCode, LogCursor, RedeemCode, Result, RevocationLog as _, Storage, StoreError,
+    Tail,
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::sync::broadcast;
 
 use super::make::*;
 use crate::support::engines::{Bed, Place};
@@ -22,6 +25,8 @@ on_engine!(
     an_entry_that_commits_late_is_delivered_all_the_same
     a_restored_database_is_another_epoch
     another_node_is_hinted_and_sees_the_entry
+    another_node_is_told_of_a_decision_and_of_nothing_else
+    what_is_told_of_devices_is_not_trusted
     a_grant_that_is_made_while_its_user_is_disabled_is_revoked
     what_waits_too_long_for_a_lock_has_changed_nothing
     a_writer_whose_connection_was_ended_does_not_know
@@ -92,7 +97,7 @@ async fn another_node_is_hinted_and_sees_the_entry(bed: Bed) {
     let other = node(&bed, 2).await;
     let cursor = other.revocation_snapshot(NOW).await.unwrap().cursor;
     let t = bed.tenant("acme").await;
-    let storage: &dyn pmp_auth::storage::Storage = &other;
+    let storage: &dyn Storage = &other;
     let mut hints = storage.watch().hints();
     // The first hint says that it listens; what was sent before it is lost, and looked for.
     tokio::time::timeout(Duration::from_secs(5), hints.recv()).await.expect("it listens").unwrap();
@@ -102,6 +107,59 @@ async fn another_node_is_hinted_and_sees_the_entry(bed: Bed) {
         panic!("the epoch does not change")
     };
     assert_eq!(page.entries.len(), 1);
+}
+
+/// A node that listens, from then on.
+async fn listening(bed: &Bed) -> (Postgres, broadcast::Receiver<Option<Digest<DeviceCode>>>) {
+    let other = node(bed, 2).await;
+    let storage: &dyn Storage = &other;
+    let mut decisions = storage.watch().decisions();
+    // The first says that it listens; what was decided before it is lost, and looked for.
+    assert_eq!(next(&mut decisions).await, None);
+    (other, decisions)
+}
+
+async fn next<T: Clone>(news: &mut broadcast::Receiver<T>) -> T {
+    tokio::time::timeout(Duration::from_secs(5), news.recv()).await.expect("told").unwrap()
+}
+
+async fn another_node_is_told_of_a_decision_and_of_nothing_else(bed: Bed) {
+    let (other, mut decisions) = listening(&bed).await;
+    let storage: &dyn Storage = &other;
+    let mut hints = storage.watch().hints();
+    let t = bed.tenant("acme").await;
+    // A new tenant is a hint.
+    next(&mut hints).await;
+    let who = signed_in(&t, "ada").await;
+    let (yes, no) = (asked(&t).await, asked(&t).await);
+    let _ = t.poll_device(&poll(&yes), NOW).await.unwrap();
+    approve(&t, &who, &yes, NOW).await;
+    let _ = t.deny_device(&no.digest, None, NOW, &AUDIT).await.unwrap();
+    let mut told = [next(&mut decisions).await, next(&mut decisions).await];
+    let mut expected = [Some(yes.digest), Some(no.digest)];
+    told.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(told, expected);
+    let _ =
+        t.redeem_device(&device_redemption(yes.digest, who.user, NOW), NOW, &AUDIT).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert!(hints.try_recv().is_err(), "a decision makes nobody look at the revocation log");
+    assert!(decisions.try_recv().is_err());
+}
+
+async fn what_is_told_of_devices_is_not_trusted(bed: Bed) {
+    let (_other, mut decisions) = listening(&bed).await;
+    for (payload, heard) in [("", 1), ("nonsense", 1), ("AAAA,,", 3)] {
+        bed.place.sql(&format!("NOTIFY pmp_auth_devices, '{payload}'")).await;
+        for _ in 0..heard {
+            assert_eq!(next(&mut decisions).await, None, "{payload:?}");
+        }
+    }
+    // A listener that was cut off may have missed some.
+    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = 'pmp-auth-listen'";
+    bed.place.sql(cut).await;
+    assert_eq!(next(&mut decisions).await, None);
 }
 
 async fn a_grant_that_is_made_while_its_user_is_disabled_is_revoked(bed: Bed) {
@@ -237,6 +295,24 @@ async fn the_common_case_of_each_operation_is_one_statement(bed: Bed) {
     assert_eq!(sent(), 1, "find it");
     t.revoke_access_token(&token.claims, &change(NOW)).await.unwrap();
     assert_eq!(sent(), 1, "revoke it");
+    let devices = [asked(&t).await, asked(&t).await];
+    assert_eq!(sent(), 2, "ask for two devices");
+    let digests = devices.each_ref().map(|device| device.digest);
+    for _ in 0..2 {
+        let _ = t.poll_device(&poll(&devices[0]), NOW).await.unwrap();
+        assert_eq!(sent(), 1, "poll one of them, early or not");
+    }
+    t.slow_devices(&digests.map(|device| (device, Duration::from_secs(5)))).await.unwrap();
+    assert_eq!(sent(), 1, "slow both down");
+    approve(&t, &who, &devices[0], NOW).await;
+    assert_eq!(sent(), 1, "approve one");
+    let _ = t.deny_device(&digests[1], None, NOW, &AUDIT).await.unwrap();
+    assert_eq!(sent(), 1, "deny the other");
+    assert_eq!(t.decided_devices(&digests).await.unwrap(), digests);
+    assert_eq!(sent(), 1, "look at both");
+    let _ =
+        t.redeem_device(&device_redemption(digests[0], who.user, NOW), NOW, &AUDIT).await.unwrap();
+    assert_eq!(sent(), 1, "redeem");
 }
 
 async fn rows_written_by_hand_are_as_good_as_ours(bed: Bed) {

@@ -17,6 +17,7 @@ use pmp_auth::storage::{
 };
 
 use super::make::*;
+use super::random_devices::{self, DeviceStep, Devices};
 use crate::support::engines::Bed;
 
 mod sqlite {
@@ -50,10 +51,10 @@ mod postgres {
 const STEPS: usize = 800;
 
 /// SplitMix64: the same run for the same seed, everywhere.
-struct Dice(u64);
+pub struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -61,16 +62,16 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.roll() % u64::try_from(end).unwrap()).unwrap()
     }
 
-    fn one_in(&mut self, n: usize) -> bool {
+    pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 
     /// One of them, rather a late one.
-    fn pick<T: Clone>(&mut self, all: &[T]) -> Option<T> {
+    pub fn pick<T: Clone>(&mut self, all: &[T]) -> Option<T> {
         let last = all.len().checked_sub(1)?;
         let back = self.below(all.len()).min(self.below(all.len())).min(self.below(12));
         Some(all[last - back].clone())
@@ -111,6 +112,7 @@ enum Step {
     RotateKey(SigningKeyRecord),
     CompromiseKey(String),
     Cleanup(bool),
+    Device(DeviceStep),
 }
 
 /// What has been made so far, in one tenant.
@@ -125,16 +127,17 @@ struct World {
     heads: Vec<Family>,
     tokens: Vec<NewOpaqueToken>,
     keys: usize,
+    devices: Devices,
 }
 
 /// Two clients, so that one is sometimes the wrong one.
-fn some_client(dice: &mut Dice) -> ClientId {
+pub fn some_client(dice: &mut Dice) -> ClientId {
     if dice.one_in(6) { ClientId::new("other") } else { app() }
 }
 
 impl World {
     fn plan(&mut self, dice: &mut Dice, now: Timestamp) -> Option<Step> {
-        Some(match dice.below(40) {
+        Some(match dice.below(50) {
             0 | 1 => Step::CreateUser(new_user(["ada", "bob", "cyd", "dan", "eve"][dice.below(5)])),
             2 if dice.one_in(6) => {
                 let keep = dice.pick(&self.sessions).map(|session| session.id);
@@ -177,6 +180,7 @@ impl World {
             },
             38 => self.key(dice, now),
             39 => Step::Cleanup(dice.one_in(2)),
+            40.. => Step::Device(self.devices.plan(dice, &self.sessions, now)?),
             _ => return None,
         })
     }
@@ -328,24 +332,32 @@ impl World {
                     self.heads.push(Family { issued, head });
                 }
             }
+            Step::Device(step) => {
+                // From now on its grant is as good as any other.
+                if let Some(issued) = self.devices.learn(step, text) {
+                    self.spent.push(issued.code);
+                    self.heads.extend(head.map(|head| Family { issued: issued.clone(), head }));
+                    self.issued.push(issued);
+                }
+            }
             _ => {}
         }
     }
 }
 
 /// The answer as text, and the head in it. What an engine names in its own way is left out.
-struct Told {
-    text: String,
-    head: Option<RefreshHead>,
+pub struct Told {
+    pub text: String,
+    pub head: Option<RefreshHead>,
 }
 
-fn told<T: std::fmt::Debug>(answer: Result<T>) -> Told {
+pub fn told<T: std::fmt::Debug>(answer: Result<T>) -> Told {
     let text = answer.map_or_else(|_| "no answer".to_owned(), |answer| format!("{answer:?}"));
     Told { text, head: None }
 }
 
 /// Every store has an epoch of its own.
-fn plain(head: &mut RefreshHead) {
+pub fn plain(head: &mut RefreshHead) {
     head.epoch.clear();
 }
 
@@ -400,6 +412,7 @@ async fn run(bed: &Bed, t: &TenantHandle, step: &Step, now: Timestamp) -> Told {
                 cleaned
             }))
         }
+        Step::Device(step) => random_devices::run(t, step, now).await,
         other => run_simple(t, other, now).await,
     }
 }

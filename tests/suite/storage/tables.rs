@@ -83,6 +83,7 @@ async fn fill(bed: &Bed, uid: &TenantUid) {
     t.remember_consent(&consent, &AUDIT).await.unwrap();
     t.issue_access_token(&opaque(None, NOW)).await.unwrap();
     let _ = t.remember_jti("p", &[1; 32], after(60), NOW).await.unwrap();
+    asked(&t).await;
     t.push_request(&digest("id"), "x", after(60), NOW).await.unwrap();
     let rule = LimitRule {
         free: 1,
@@ -94,20 +95,11 @@ async fn fill(bed: &Bed, uid: &TenantUid) {
     let _ = t.attempt(&digest("k"), &rule, NOW).await.unwrap();
     let _ = t.add_first_key(&key(&format!("{uid}-1"), ES256, NOW), &AUDIT).await.unwrap();
     // Tables whose operations are still to come.
-    let (blob, late) = match bed.engine() {
-        Engine::Postgres => (r"'\x00'", "now()"),
-        _ => ("x'00'", "0"),
-    };
     for sql in [
         format!(
             "INSERT INTO api_keys (tenant_uid, name, api_key_hash) VALUES ('{uid}', 'k', '{uid}')"
         ),
         format!("INSERT INTO failed_login_attempts (tenant_uid, reason) VALUES ('{uid}', 'r')"),
-        format!(
-            "INSERT INTO device_codes (tenant_uid, device_code_hash, user_code_kid, \
-             user_code_hash, client_id, expires_at, keep_until) \
-             VALUES ('{uid}', {blob}, 1, {blob}, 'app', {late}, {late})"
-        ),
     ] {
         bed.place.sql(&sql).await;
     }
