@@ -69,6 +69,7 @@ impl App {
     /// Begins a shutdown: readiness goes first, so that nobody sends more.
     pub fn begin_stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
+        self.services.devices.begin_stop();
     }
 
     /// Runs `work` beside the requests, until it ends or the application stops.
@@ -89,6 +90,7 @@ impl App {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.services.devices.flush(&*self.store).await;
         self.services.recorder.flush().await;
         self.store.close().await;
     }

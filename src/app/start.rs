@@ -128,6 +128,7 @@ impl App {
             Recorder::start(Arc::clone(&store)),
             Arc::clone(&store),
         );
+        services.devices.know(Arc::clone(&registry));
         let version = env!("CARGO_PKG_VERSION");
         let app = Arc::new(Self {
             metrics: Metrics::new(BuildLabels { version, engine: store.engine().as_str() }),
@@ -161,6 +162,8 @@ impl App {
         self.tasks.spawn(registry.run(Arc::clone(&self.clock), self.stop.clone()));
         let view = Arc::clone(&self.services.revocations);
         self.tasks.spawn(view.run(self.stop.clone()));
+        let devices = self.services.devices.watch(Arc::clone(&self.store), self.stop.clone());
+        self.tasks.spawn(devices);
         if let Some(discipline) = &self.discipline {
             let store = Arc::clone(&self.store);
             self.tasks.spawn(Arc::clone(discipline).run(store, self.stop.clone()));

@@ -19,6 +19,8 @@ pub enum CredentialKind {
     ClientSecret,
     /// An authorization code, `pmp_ac_`.
     AuthorizationCode,
+    /// A device code, `pmp_dc_`.
+    DeviceCode,
 }
 
 /// The text is no credential of this kind: wrong prefix, length, alphabet or checksum.
@@ -34,6 +36,7 @@ impl CredentialKind {
             Self::RefreshToken => "pmp_rt_",
             Self::ClientSecret => "pmp_cs_",
             Self::AuthorizationCode => "pmp_ac_",
+            Self::DeviceCode => "pmp_dc_",
         }
     }
 

@@ -226,8 +226,8 @@ pub struct Device {
     pub interval: Duration,
     /// Whether `{public_url}/device` serves the tenant's codes; only one tenant's, unless it says so.
     pub short_url: bool,
-    /// Device codes of one client per minute; also how many at once.
-    pub requests_per_minute: u32,
+    /// Device codes a second that each client may ask for: 10; 0 is no limit.
+    pub request_rate: u32,
     /// Where users are sent: `{public_url}/device` with `short_url`, else `{issuer}/device`.
     pub verification_uri: String,
 }

@@ -14,6 +14,7 @@ fn tenant() -> Router<Edge> {
     Router::new()
         // OAuth 2 and OpenID Connect
         .route("/token", post(oauth::token::post))
+        .route("/device_authorization", post(oauth::device_authorization::post))
         .route("/introspect", post(oauth::introspect::post))
         .route("/revoke", post(oauth::revoke::post))
         .route("/jwks.json", get(oauth::jwks::get))
@@ -130,7 +131,7 @@ pub(super) fn sharing(route: &str) -> Sharing {
     }
     match below_issuer {
         "/jwks.json" => Sharing::Everyone,
-        "/token" | "/revoke" | "/userinfo" => Sharing::Registered,
+        "/token" | "/device_authorization" | "/revoke" | "/userinfo" => Sharing::Registered,
         _ => Sharing::Nobody,
     }
 }

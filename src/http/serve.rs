@@ -26,8 +26,8 @@ use super::pages::template::Templates;
 use super::{Edge, router};
 use crate::app::App;
 
-/// Connections at once; more are closed as they come.
-const MAX_CONNECTIONS: usize = 10_000;
+/// Connections at once, ten thousand long polls among them; more are closed as they come.
+const MAX_CONNECTIONS: usize = 20_000;
 const HEADER_TIME: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 100;

@@ -34,6 +34,8 @@ pub enum Limited {
     TokenRequest,
     /// Introspections by one client; its rate is configured.
     Introspection,
+    /// Device codes that one client asks for; its rate is configured.
+    DeviceRequest,
 }
 
 /// What one client may do so many times a second.
@@ -65,13 +67,14 @@ pub struct TooOften {
 }
 
 impl Limited {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::BadRefreshMac,
         Self::BadVerifier,
         Self::ClientAuthentication,
         Self::KeptRequest,
         Self::TokenRequest,
         Self::Introspection,
+        Self::DeviceRequest,
     ];
 
     /// How many at once, and how long until all of them are allowed again.
@@ -84,7 +87,7 @@ impl Limited {
             Self::ClientAuthentication => (count(15), Duration::from_mins(1)),
             Self::KeptRequest => (count(60), Duration::from_mins(1)),
             // One bucket for every rate: a request costs the more of it the lower its rate is.
-            Self::TokenRequest | Self::Introspection => {
+            Self::TokenRequest | Self::Introspection | Self::DeviceRequest => {
                 let seconds = Rate::BURST_SECONDS;
                 (count(seconds * Rate::MOST), Duration::from_secs(seconds as u64))
             }

@@ -53,6 +53,12 @@ pub enum ErrorCode {
     RequestUriNotSupported,
     /// OpenID Connect Core §3.1.2.6.
     RegistrationNotSupported,
+    /// RFC 8628 §3.5.
+    AuthorizationPending,
+    /// RFC 8628 §3.5.
+    SlowDown,
+    /// RFC 8628 §3.5.
+    ExpiredToken,
     /// RFC 6750 §3.1.
     InvalidToken,
     /// RFC 6750 §3.1.
@@ -81,6 +87,9 @@ impl ErrorCode {
             Self::RequestNotSupported => "request_not_supported",
             Self::RequestUriNotSupported => "request_uri_not_supported",
             Self::RegistrationNotSupported => "registration_not_supported",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::SlowDown => "slow_down",
+            Self::ExpiredToken => "expired_token",
             Self::InvalidToken => "invalid_token",
             Self::InsufficientScope => "insufficient_scope",
         }
@@ -185,6 +194,40 @@ pub enum Cause {
     /// Its grant, session, user or client is no longer live.
     #[error("the code's grant is not live")]
     CodeRevoked,
+
+    /// `code_challenge_method` is not S256 (RFC 7636 §4.3).
+    #[error("code_challenge_method is not S256")]
+    ChallengeMethod,
+    /// `code_challenge` is no SHA-256.
+    #[error("malformed code_challenge")]
+    ChallengeMalformed,
+    /// A parameter that is too long, or has characters that it cannot have.
+    #[error("`{0}` does not fit")]
+    Unfit(&'static str),
+    /// Nobody decided about the device yet.
+    #[error("nobody decided yet")]
+    AuthorizationPending,
+    /// … and it polls too fast.
+    #[error("polled too early")]
+    SlowDown,
+    /// The user denied the device.
+    #[error("the user denied the device")]
+    DeviceDenied,
+    /// The device code's time is over.
+    #[error("the device code has expired")]
+    DeviceExpired,
+    /// The device code is no code of ours: spelling or checksum.
+    #[error("malformed device code")]
+    MalformedDeviceCode,
+    /// No such device code for this client.
+    #[error("unknown device code")]
+    UnknownDeviceCode,
+    /// Tokens were issued for it before.
+    #[error("the device code was redeemed before")]
+    DeviceRedeemed,
+    /// Its grant, user or client is no longer live.
+    #[error("the device's grant is not live")]
+    DeviceRevoked,
 
     /// The refresh token is none of ours: spelling or checksum.
     #[error("malformed refresh token")]
@@ -355,7 +398,14 @@ impl Cause {
             | Self::NotAForm
             | Self::Missing(_)
             | Self::TwoMethods
-            | Self::TwoClients => (E::InvalidRequest, 400),
+            | Self::TwoClients
+            | Self::ChallengeMethod
+            | Self::ChallengeMalformed
+            | Self::Unfit(_) => (E::InvalidRequest, 400),
+            Self::AuthorizationPending => (E::AuthorizationPending, 400),
+            Self::SlowDown => (E::SlowDown, 400),
+            Self::DeviceDenied => (E::AccessDenied, 400),
+            Self::DeviceExpired => (E::ExpiredToken, 400),
             Self::UnsupportedGrantType => (E::UnsupportedGrantType, 400),
             Self::GrantNotAllowed(_) | Self::PublicClientCredentials => {
                 (E::UnauthorizedClient, 400)
@@ -389,6 +439,10 @@ impl Cause {
             | Self::RefreshForged { .. }
             | Self::RefreshExpired
             | Self::RefreshRevoked
+            | Self::MalformedDeviceCode
+            | Self::UnknownDeviceCode
+            | Self::DeviceRedeemed
+            | Self::DeviceRevoked
             | Self::GrantRefused => (E::InvalidGrant, 400),
             Self::ScopeMalformed | Self::ScopeTooWide | Self::ScopeEmpty => (E::InvalidScope, 400),
             Self::TargetNotAllowed | Self::TargetAmbiguous => (E::InvalidTarget, 400),
@@ -405,6 +459,11 @@ impl Cause {
             Self::Params(invalid) => return Cow::Owned(invalid.to_string().replace('`', "'")),
             Self::Missing(name) => {
                 return Cow::Owned(format!("the parameter '{name}' is missing or empty"));
+            }
+            Self::Unfit(name) => {
+                return Cow::Owned(format!(
+                    "the parameter '{name}' is too long, or has characters that it cannot have"
+                ));
             }
             Self::GrantNotAllowed(grant) => {
                 return Cow::Owned(format!(
@@ -466,6 +525,22 @@ impl Cause {
             Self::VerifierWrong => "code_verifier does not match the code_challenge",
             Self::VerifierWithoutChallenge => {
                 "code_verifier was sent, but the authorization request had no code_challenge"
+            }
+            Self::ChallengeMethod => "send code_challenge_method=S256; plain is not accepted",
+            Self::ChallengeMalformed => {
+                "code_challenge is not the base64url of a SHA-256 without padding"
+            }
+            Self::AuthorizationPending => "the user has not decided yet; poll again after interval",
+            Self::SlowDown => {
+                "polled too early; wait five seconds longer between polls from now on"
+            }
+            Self::DeviceDenied => "the user denied the request",
+            Self::DeviceExpired => "the device code has expired; begin again",
+            Self::MalformedDeviceCode
+            | Self::UnknownDeviceCode
+            | Self::DeviceRedeemed
+            | Self::DeviceRevoked => {
+                "the device code is unknown, was used, or was issued to another client; begin again"
             }
             Self::CodeExpired => "the code has expired; begin the authorization again",
             Self::MalformedCode

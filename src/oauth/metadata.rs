@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::settings;
 use crate::model::TenantUid;
-use crate::model::client::AuthMethod;
+use crate::model::client::{AuthMethod, GrantType};
 use crate::tenant::Tenant;
 
 /// The members that RFC 8414 §2 and its extensions define, for one tenant.
@@ -36,7 +36,10 @@ pub fn members(tenant: &settings::Tenant) -> Map<String, Value> {
         // RFC 9207 §3.
         ("authorization_response_iss_parameter_supported", json!(true)),
     ];
-    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    // RFC 8628 §4.
+    let device = tenant.grants.contains(&GrantType::DeviceCode);
+    let device = device.then(|| ("device_authorization_endpoint", at("/device_authorization")));
+    members.into_iter().chain(device).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Serialised documents, made once per tenant and configuration.

@@ -54,6 +54,8 @@ pub struct Services {
     pub heads: draft::SeenHeads,
     /// Serialised discovery documents.
     pub published: metadata::Published,
+    /// Devices that poll and wait.
+    pub devices: device::Devices,
 }
 
 impl Services {
@@ -67,7 +69,8 @@ impl Services {
         store: Arc<dyn Storage>,
     ) -> Self {
         let (heads, published) = (draft::SeenHeads::default(), metadata::Published::default());
-        Self { entropy, ring, revocations, limiter, recorder, store, heads, published }
+        let devices = device::Devices::new(store.watch(), revocations.clock());
+        Self { entropy, ring, revocations, limiter, recorder, store, heads, published, devices }
     }
 }
 

@@ -76,7 +76,7 @@ pub(crate) fn tenant_settings() -> settings::Tenant {
             code_ttl: minutes(10),
             interval: Duration::from_secs(5),
             short_url: true,
-            requests_per_minute: 600,
+            request_rate: 10,
             verification_uri: "https://id.example/device".into(),
         },
         grants: vec![

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tracing::{info, warn};
 
 use super::client::{AuthenticatedClient, Presented};
+use super::device::Patience;
 use super::{Call, Cause, Params, TokenError, client, grants, target};
 use crate::base::Secret;
 use crate::limits::Limited;
@@ -22,6 +23,8 @@ pub(in crate::oauth) enum GrantRequest {
     RefreshToken(RefreshGrant),
     /// RFC 6749 §4.4.
     ClientCredentials(CredentialsGrant),
+    /// RFC 8628 §3.4.
+    DeviceCode(DeviceGrant),
 }
 
 /// The parameters of a code's redemption.
@@ -48,6 +51,14 @@ pub(in crate::oauth) struct CredentialsGrant {
     pub(in crate::oauth) resources: Vec<String>,
 }
 
+/// The parameters of a device's poll.
+#[derive(Debug)]
+pub(in crate::oauth) struct DeviceGrant {
+    pub(in crate::oauth) code: Secret<String>,
+    pub(in crate::oauth) verifier: Option<Secret<String>>,
+    pub(in crate::oauth) resources: Vec<String>,
+}
+
 impl GrantRequest {
     /// Reads the form; parameters that the grant does not know are ignored (RFC 6749 §3.2).
     pub(in crate::oauth) fn parse(form: &Params) -> Result<Self, Cause> {
@@ -69,6 +80,11 @@ impl GrantRequest {
             "client_credentials" => {
                 Self::ClientCredentials(CredentialsGrant { scope: scope(form)?, resources })
             }
+            "urn:ietf:params:oauth:grant-type:device_code" => Self::DeviceCode(DeviceGrant {
+                code: secret(need("device_code")?),
+                verifier: form.get("code_verifier").map(secret),
+                resources,
+            }),
             _ => return Err(Cause::UnsupportedGrantType),
         })
     }
@@ -78,6 +94,7 @@ impl GrantRequest {
             Self::AuthorizationCode(_) => GrantType::AuthorizationCode,
             Self::RefreshToken(_) => GrantType::RefreshToken,
             Self::ClientCredentials(_) => GrantType::ClientCredentials,
+            Self::DeviceCode(_) => GrantType::DeviceCode,
         }
     }
 }
@@ -92,11 +109,24 @@ pub async fn answer(
     presented: &Presented,
     form: &Params,
 ) -> Result<TokenResponse, TokenError> {
+    answer_patient(call, presented, form, None).await
+}
+
+/// The same for a caller that, while a device's user has not decided, prefers to wait.
+pub async fn answer_patient(
+    call: &Call<'_>,
+    presented: &Presented,
+    form: &Params,
+    patience: Option<&Patience>,
+) -> Result<TokenResponse, TokenError> {
     let request = GrantRequest::parse(form)?;
     let client = client::authenticate(call, presented).await?;
-    client.count(call, Limited::TokenRequest)?;
     let grant = request.grant_type();
-    let answered = granted(call, &client, request).await;
+    // Devices have a pace of their own, each one; the grant counts those that keep to none.
+    if grant != GrantType::DeviceCode {
+        client.count(call, Limited::TokenRequest)?;
+    }
+    let answered = granted(call, &client, request, patience).await;
     let (tenant, id) = (call.tenant.slug.as_str(), client.id().as_str());
     match &answered {
         Ok(_) => info!(tenant, client.id = id, grant = grant.as_str(), "issued an access token"),
@@ -113,6 +143,7 @@ async fn granted(
     call: &Call<'_>,
     client: &AuthenticatedClient,
     request: GrantRequest,
+    patience: Option<&Patience>,
 ) -> Result<TokenResponse, TokenError> {
     permit(call, client, request.grant_type())?;
     match request {
@@ -124,6 +155,9 @@ async fn granted(
         }
         GrantRequest::ClientCredentials(grant) => {
             grants::client_credentials::grant(call, client, &grant).await
+        }
+        GrantRequest::DeviceCode(grant) => {
+            grants::device_code::poll(call, client, &grant, patience).await
         }
     }
 }

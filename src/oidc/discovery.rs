@@ -59,7 +59,19 @@ fn signing_algs(tenant: &settings::Tenant) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::client::GrantType;
     use crate::oauth::testing;
+
+    #[test]
+    fn a_tenant_that_serves_devices_says_where() {
+        let mut tenant = testing::tenant_settings();
+        tenant.grants.push(GrantType::DeviceCode);
+        let document = write(&tenant);
+        let device = "https://id.example/t/acme/device_authorization";
+        assert_eq!(document["device_authorization_endpoint"], device);
+        let grants = document["grant_types_supported"].as_array().unwrap();
+        assert!(grants.contains(&json!("urn:ietf:params:oauth:grant-type:device_code")));
+    }
 
     #[test]
     fn what_is_advertised_is_what_works() {

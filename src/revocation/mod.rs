@@ -69,6 +69,11 @@ impl View {
         Self::over(store, watch, clock)
     }
 
+    /// The clock that it goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     fn over(store: Arc<dyn RevocationLog>, watch: Watch, clock: Arc<dyn Clock>) -> Arc<Self> {
         let log = Arc::new(Log::default());
         watch.set_sink(Arc::clone(&log) as _);

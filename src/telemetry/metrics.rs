@@ -113,7 +113,11 @@ impl Metrics {
         registry.register("introspections", "Introspections answered", introspections.clone());
         registry.register("revocations", "Revocations by kind", revocations.clone());
         registry.register("logins", "Sign-ins by result", logins.clone());
-        registry.register("devices", "What became of device codes", devices.clone());
+        registry.register(
+            "device_requests",
+            "What became of requests of devices and of their users",
+            devices.clone(),
+        );
         registry.register("cleaned_rows", "Rows deleted by cleanup", cleaned.clone());
         registry.register("http_connections", "Open connections", connections.clone());
         registry.register("db_statements", "Statements sent to the database", statements.clone());
@@ -178,7 +182,8 @@ impl Metrics {
         self.logins.get_or_create(&Logins { result, method }).inc();
     }
 
-    /// A device code came to `state`: requested, viewed, approved, denied, redeemed, expired; or a
+    /// A device code came to `state`: requested, viewed, approved, denied, redeemed, expired, or polled
+    /// in vain (pending, `slow_down`, `access_denied`, refused); or a
     /// wrong user code was `guessed`, or guesses reached a limit (`guessing`).
     pub fn device(&self, state: &'static str) {
         self.devices.get_or_create(&ByState { state }).inc();
@@ -227,6 +232,7 @@ mod tests {
         let metrics = Metrics::new(BuildLabels { version: "1", engine: "memory" });
         metrics.answered(&"/t/{slug}/token".into(), "POST", 200, Duration::from_millis(3));
         metrics.token_issued("client_credentials");
+        metrics.device("pending");
         metrics.token_refused("other", "unsupported_grant_type");
         metrics.observe(3, 0, true);
         metrics.observe(5, 0, true);
@@ -236,6 +242,7 @@ mod tests {
             "pmp_auth_tokens_issued_total{grant=\"client_credentials\"} 1",
             "pmp_auth_token_errors_total{grant=\"other\",error=\"unsupported_grant_type\"} 1",
             "pmp_auth_db_statements_total 5",
+            "pmp_auth_device_requests_total{state=\"pending\"} 1",
             "pmp_auth_revocation_view_fresh 1",
             "pmp_auth_build_info{version=\"1\",engine=\"memory\"} 1",
         ] {

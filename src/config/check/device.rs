@@ -4,9 +4,6 @@ use super::super::read::Section;
 use super::super::settings::Device;
 use super::{minutes, seconds, tenant};
 
-/// Device codes of one client in a minute.
-const REQUESTS: u32 = 600;
-
 /// Reads `device` of the tenant with this issuer.
 pub(super) fn read(section: &Section<'_>, context: &tenant::Context<'_>, issuer: &str) -> Device {
     let interval = section.get("interval").and_then(|item| {
@@ -17,7 +14,6 @@ pub(super) fn read(section: &Section<'_>, context: &tenant::Context<'_>, issuer:
         }
         Some(Duration::from_secs(interval.as_secs()))
     });
-    let often = section.get("requests_per_minute").and_then(|item| item.number(1..=100_000));
     let short_url = section.boolean("short_url", context.alone);
     let base =
         if short_url { context.server.public_url.as_str().trim_end_matches('/') } else { issuer };
@@ -26,7 +22,7 @@ pub(super) fn read(section: &Section<'_>, context: &tenant::Context<'_>, issuer:
         code_ttl: section.duration("code_ttl", seconds(30)..=minutes(10), minutes(10)),
         interval: interval.unwrap_or(seconds(5)),
         short_url,
-        requests_per_minute: often.unwrap_or(REQUESTS),
+        request_rate: tenant::rate(section, "request_rate").unwrap_or(10),
         verification_uri: format!("{base}/device"),
     }
 }

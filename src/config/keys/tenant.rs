@@ -183,11 +183,11 @@ pub static DEVICE: Section = Section {
             "Whether the users of this tenant type their codes at `/device` below `public_url`; tenants that share that address share the space of codes.",
         ),
         key(
-            "requests_per_minute",
-            "number, 1 to 100000",
-            "600",
-            "60",
-            "Device codes that one client gets in a minute, all devices together, on each node; beyond that it is told to come back later.",
+            "request_rate",
+            "number, 0 to 1000000; 0 is no limit",
+            "10",
+            "50",
+            "Device codes a second that each client may ask for, on each node; five seconds' worth at once. More are answered 429.",
         ),
     ],
 };

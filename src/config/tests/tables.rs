@@ -180,8 +180,8 @@ fn tenants() {
         ("tenants: {a: {device: {interval: 0s}}}", "tenants.a.device.interval", "out of range"),
         ("tenants: {a: {device: {interval: 1500ms}}}", "tenants.a.device.interval", "whole"),
         (
-            "tenants: {a: {device: {requests_per_minute: 0}}}",
-            "tenants.a.device.requests_per_minute",
+            "tenants: {a: {device: {request_rate: -1}}}",
+            "tenants.a.device.request_rate",
             "out of range",
         ),
         ("tenants: {a: {grants: [refresh]}}", "tenants.a.grants[0]", "not known"),

@@ -9,9 +9,12 @@ use axum::response::Response;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
+use crate::http::extract::preferred_wait;
 use crate::http::{reply, router};
+use crate::oauth::device::Patience;
 
 /// Forms are small; 64 parameters fit many times.
 const MAX_BODY: usize = 64 * 1024;
@@ -34,12 +37,26 @@ pub(in crate::http) async fn guard(request: Request, next: Next) -> Response {
         let ran = timeout(HANDLER_TIME, next.run(request)).await;
         return ran.unwrap_or_else(|_| reply::problem(StatusCode::SERVICE_UNAVAILABLE));
     }
+    let (request, wait, _here) = with_patience(request);
     let task = tokio::spawn(next.run(request).in_current_span());
-    match timeout(HANDLER_TIME, task).await {
+    match timeout(HANDLER_TIME + wait, task).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => reply::problem(StatusCode::INTERNAL_SERVER_ERROR),
         Err(_) => reply::problem(StatusCode::SERVICE_UNAVAILABLE),
     }
+}
+
+/// A request that prefers to wait may take that much longer, and knows when its caller is gone: when
+/// what is returned beside it is dropped.
+fn with_patience(mut request: Request) -> (Request, Duration, Option<DropGuard>) {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let waits = route.is_some_and(|route| route.ends_with("/token"));
+    let Some(wait) = preferred_wait(request.headers()).filter(|_| waits) else {
+        return (request, Duration::ZERO, None);
+    };
+    let gone = CancellationToken::new();
+    request.extensions_mut().insert(Patience { wait, gone: gone.clone() });
+    (request, wait, Some(gone.drop_guard()))
 }
 
 /// The request with its whole body in memory.

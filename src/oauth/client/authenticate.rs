@@ -6,7 +6,7 @@ use super::Presented;
 use crate::base::Digest;
 use crate::limits::{Limited, Rate, network};
 use crate::model::audit::AuditRecord;
-use crate::model::client::ClientSecret;
+use crate::model::client::{AuthMethod, ClientSecret};
 use crate::model::{Action, Client, ClientId};
 use crate::oauth::{Call, Cause, TokenError};
 
@@ -50,6 +50,7 @@ impl AuthenticatedClient {
             Limited::Introspection => {
                 client.introspection_rate.unwrap_or(tenant.introspection_rate)
             }
+            Limited::DeviceRequest => tenant.device.request_rate,
             _ => client.token_rate.unwrap_or(tenant.token_rate),
         };
         let Some(rate) = Rate::per_second(times) else { return Ok(()) };
@@ -105,6 +106,8 @@ fn evaluate(
         Some(secret) => Some(Digest::of(secret.reveal().as_bytes())),
         None => None,
     };
+    // RFC 6749 §2.3.1: an empty secret in the header is none at all.
+    let method = if secret.is_none() { AuthMethod::None } else { presented.method };
     // An unknown client costs the same comparison as a known one.
     let right = secret.is_some_and(|secret| {
         let nobody = [Digest::from_bytes([0; 32])];
@@ -115,7 +118,7 @@ fn evaluate(
         (Some(_), Some(_)) if !right => Err(Cause::WrongSecret),
         (None, None) => Err(Cause::NoSecret),
         (Some(client), None) if !client.is_public() => Err(Cause::NoSecret),
-        (Some(client), _) if client.auth_method != presented.method => {
+        (Some(client), _) if client.auth_method != method => {
             Err(Cause::WrongMethod(client.auth_method))
         }
         (Some(client), _) if !client.enabled => Err(Cause::ClientDisabled),

@@ -51,7 +51,8 @@ impl Presented {
         }
         Ok(Self {
             id: Some(ClientId::new(&id)),
-            secret: Some(secret),
+            // Old libraries send `id:` for a public client.
+            secret: Some(secret).filter(|secret| !secret.reveal().is_empty()),
             method: AuthMethod::ClientSecretBasic,
         })
     }

@@ -56,6 +56,8 @@ pub(super) fn refusal(kind: Kind) -> Refusal {
 }
 
 /// Stands where oxide-auth wants a redirect URI and the grant has none.
+pub(in crate::oauth) const NO_REDIRECT_URI: &str = "urn:ietf:wg:oauth:2.0:none";
+
 pub(super) fn no_redirect_uri() -> Result<url::Url, Refusal> {
-    "urn:ietf:wg:oauth:2.0:none".parse().map_err(|_| Refusal::OutOfOrder)
+    NO_REDIRECT_URI.parse().map_err(|_| Refusal::OutOfOrder)
 }

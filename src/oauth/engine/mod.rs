@@ -22,6 +22,7 @@ pub(in crate::oauth) use authorization::{
 pub(in crate::oauth) use client_credentials::{
     ClientCredentialsMachine, CredentialsAnswer, CredentialsAsk,
 };
+pub(in crate::oauth) use convert::NO_REDIRECT_URI;
 pub(in crate::oauth) use refresh::{
     RecoveredRefresh, RefreshAnswer, RefreshAsk, RefreshMachine, RefreshRequest,
 };

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::first_refresh;
 use crate::base::{CredentialKind, Digest};
 use crate::limits::Limited;
 use crate::model::client::{GrantType, RefreshPolicy};
@@ -212,17 +213,6 @@ impl<'a> Redeem<'a> {
         text.push(0);
         text.extend(verifier.reveal().as_bytes());
         Some(Retry { fingerprint: *Digest::<()>::of(&text).as_bytes(), window })
-    }
-}
-
-fn first_refresh(call: &Call<'_>) -> NewRefresh {
-    let entropy = &*call.services.entropy;
-    NewRefresh {
-        salt: entropy.bytes(),
-        kid: call.services.ring.newest(),
-        nonce: entropy.bytes(),
-        idle_expires_at: call.now.plus(call.tenant.settings.lifetimes.refresh_idle),
-        fingerprint: super::fingerprint(call),
     }
 }
 

@@ -1,4 +1,5 @@
 //! Flows from the first request to the last.
 
 mod code;
+mod device;
 mod token;

@@ -258,7 +258,7 @@ impl TestServer {
 /// form with what it says of itself in there.
 fn credentials(client: &str, form: &Form) -> (bool, Form) {
     match client {
-        "web" | "opaque" | "api" => (true, form.clone()),
+        "web" | "opaque" | "api" | "settop" => (true, form.clone()),
         "post" => (false, form.clone().with("client_id", client).with("client_secret", SECRET)),
         _ => (false, form.clone().with("client_id", client)),
     }

@@ -1,6 +1,7 @@
 //! What tests stand on: places where stores live, a private database cluster, races.
 
 pub mod browser;
+pub mod device;
 #[macro_use]
 pub mod engines;
 pub mod flow;

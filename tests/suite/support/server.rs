@@ -86,6 +86,19 @@ tenants:
         redirect_uris: ["http://127.0.0.1/callback", "com.example.acme:/callback"]
         grants: [authorization_code, refresh_token]
         scopes: [openid, profile, email, offline_access, "orders:read"]
+      - &tv
+        client_id: tv
+        name: Acme TV
+        type: public
+        grants: [device_code, refresh_token]
+        scopes: [openid, profile, email, offline_access, "orders:read"]
+      - &settop
+        client_id: settop
+        name: Acme Set-top
+        type: confidential
+        client_secret: b7Qm2xVw9Lr4Tz8Kd1Hs6Yf3Np5Jc0Gq
+        grants: [device_code, refresh_token]
+        scopes: [openid, profile, email, offline_access, "orders:read"]
       - &api
         client_id: api
         type: confidential
@@ -104,6 +117,8 @@ tenants:
       - {<<: *opaque, client_secret: u3Xk8Zt5Wb1Rn6Mv9Cq2Lj7Hd4Fs0Pa}
       - *spa
       - *native
+      - *tv
+      - {<<: *settop, client_secret: u3Xk8Zt5Wb1Rn6Mv9Cq2Lj7Hd4Fs0Pa}
       - {<<: *api, client_secret: u3Xk8Zt5Wb1Rn6Mv9Cq2Lj7Hd4Fs0Pa}
 "#;
 
