@@ -26,9 +26,10 @@ end
 -- get: arg1 path.  post: arg1 path, arg2 authorization, arg3 body.
 -- each: arg1 path, arg2 authorization, arg3 file of bodies, each sent once.  cycle: the same, again and again.
 -- refresh: arg1 path, arg2 authorization, arg3 file of refresh tokens; each answer brings the next.
--- code: arg1 token path, arg2 authorization, arg3 "authorize path|cookie|body prefix".
+-- code: arg1 token path, arg2 authorization, arg3 "authorize path|body prefix|cookie|cookie|…".
 -- alternate: arg1 a path to get, arg2 a path to post to.
-local authorize, cookie, prefix, turn
+local authorize, prefix, turn
+local cookies, user = {}, 0
 function request()
   if what == "get" then return wrk.format("GET", arg1) end
   if what == "post" then return post(arg1, arg3, arg2) end
@@ -42,10 +43,15 @@ function request()
     if turn then return wrk.format("GET", arg1) end
     return post(arg2, "token=x")
   end
-  if not authorize then authorize, cookie, prefix = arg3:match("^(.-)|(.-)|(.*)$") end
+  if not authorize then
+    local all
+    authorize, prefix, all = arg3:match("^(.-)|(.-)|(.*)$")
+    for cookie in all:gmatch("[^|]+") do cookies[#cookies + 1] = cookie end
+  end
   local code = pop()
   if code then return post(arg1, prefix .. code, arg2) end
-  return wrk.format("GET", authorize, { Cookie = cookie })
+  user = user % #cookies + 1
+  return wrk.format("GET", authorize, { Cookie = cookies[user] })
 end
 
 function response(status, headers, body)

@@ -2,7 +2,8 @@
 //! avoided, measured in the same run. The server is pinned to one core, load and database to the
 //! other; figures are medians over interleaved rounds at 16 connections.
 //!
-//! `ROUNDS` (5), `SECONDS` (2) and `ENGINES` (`memory,sqlite,postgres`) change the defaults.
+//! `ROUNDS` (5), `SECONDS` (2) and `ENGINES` (`memory,sqlite,postgres`) change the defaults;
+//! `ONLY` names (parts of the names of) the operations to run, `a,b`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(clippy::pedantic, unreachable_pub)]
 #![allow(clippy::disallowed_methods, missing_docs)]
@@ -73,8 +74,12 @@ fn measure_engine(engine: &str, dir: &Path) {
     );
     let postmaster = cluster.as_ref().map(Cluster::pid);
     let rounds: usize = number("ROUNDS", 5);
-    let mut results: Vec<(Operation, Vec<(Cost, Cost)>)> =
-        operations::all(&server).into_iter().map(|operation| (operation, Vec::new())).collect();
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let mut results: Vec<(Operation, Vec<(Cost, Cost)>)> = operations::all(&server)
+        .into_iter()
+        .filter(|operation| only.split(',').any(|part| operation.name.contains(part)))
+        .map(|operation| (operation, Vec::new()))
+        .collect();
     for _ in 0..rounds {
         let tokens = Tokens::mint(&server, dir);
         for (operation, costs) in &mut results {

@@ -32,7 +32,16 @@ pub struct Server {
     pub idle_mib: f64,
     http: reqwest::Client,
     runtime: tokio::runtime::Runtime,
-    cookie: String,
+    /// A session of each user.
+    cookies: Vec<String>,
+}
+
+/// How many users act, each with a session: two for each connection, as rows that all connections
+/// lock at once are no everyday load. Sign-ins from one address are limited to 50.
+const USERS: usize = 32;
+
+fn email(user: usize) -> String {
+    format!("bench{user}@example.com")
 }
 
 fn free_port() -> u16 {
@@ -101,7 +110,7 @@ impl Server {
         let mut server = Self {
             engine: engine.to_owned(),
             path: "/t/bench".to_owned(),
-            cookie: String::new(),
+            cookies: Vec::new(),
             url,
             cold_start_ms,
             idle_mib,
@@ -109,7 +118,7 @@ impl Server {
             runtime,
             process: std::mem::replace(&mut process, Command::new("true").spawn().expect("true")),
         };
-        server.cookie = server.sign_in();
+        server.cookies = (0..USERS).map(|user| server.sign_in(&email(user))).collect();
         server
     }
 
@@ -156,9 +165,10 @@ impl Server {
         )
     }
 
-    /// For `load.lua`: authorization path, cookie, and the form up to the code.
+    /// For `load.lua`: authorization path, the form up to the code, and a cookie of each user.
     pub fn code_arguments(&self) -> String {
-        format!("{}|{}|{}", self.authorize_path(), self.cookie, self.redeem_prefix())
+        let cookies = self.cookies.join("|");
+        format!("{}|{}|{cookies}", self.authorize_path(), self.redeem_prefix())
     }
 
     fn redeem_prefix(&self) -> String {
@@ -168,8 +178,8 @@ impl Server {
         )
     }
 
-    /// Signs the bench user in by the login form; the cookies of the session.
-    fn sign_in(&self) -> String {
+    /// Signs a user in by the login form; the cookies of the session.
+    fn sign_in(&self, email: &str) -> String {
         self.runtime.block_on(async {
             let mut jar: Vec<(String, String)> = Vec::new();
             let mut url = format!("{}{}", self.url, self.authorize_path());
@@ -215,7 +225,7 @@ impl Server {
                     continue;
                 }
                 let html = answer.text().await.expect("a page");
-                let (action, fields) = form_of(&html);
+                let (action, fields) = form_of(&html, email);
                 url =
                     reqwest::Url::parse(&url).expect("a URL").join(&action).expect("a URL").into();
                 form = Some(fields);
@@ -230,19 +240,14 @@ impl Server {
         self.many(count, || self.token_request(client, body.to_owned()), "access_token")
     }
 
-    /// `count` refresh tokens, each of a grant of its own.
+    /// `count` refresh tokens, each of a grant of its own, of all users in turn.
     pub fn refresh_tokens(&self, count: usize) -> Vec<String> {
         self.runtime.block_on(async {
             let mut tokens = Vec::new();
-            for _ in 0..count {
+            for cookie in self.cookies.iter().cycle().take(count) {
                 let url = format!("{}{}", self.url, self.authorize_path());
-                let answer = self
-                    .http
-                    .get(url)
-                    .header(COOKIE, &self.cookie)
-                    .send()
-                    .await
-                    .expect("an answer");
+                let answer =
+                    self.http.get(url).header(COOKIE, cookie).send().await.expect("an answer");
                 let place =
                     answer.headers().get(LOCATION).expect("a redirect").to_str().expect("text");
                 let code =
@@ -291,7 +296,7 @@ fn member(body: String, name: &str) -> String {
     value[name].as_str().unwrap_or_else(|| panic!("no {name} in {body}")).to_owned()
 }
 
-fn form_of(html: &str) -> (String, Vec<(String, String)>) {
+fn form_of(html: &str, email: &str) -> (String, Vec<(String, String)>) {
     let unescape =
         |text: &str| text.replace("&amp;", "&").replace("&#x2f;", "/").replace("&#x3d;", "=");
     let attribute = |tag: &str, name: &str| {
@@ -308,7 +313,7 @@ fn form_of(html: &str) -> (String, Vec<(String, String)>) {
         let tag = tag.split_once('>').map_or(tag, |(tag, _)| tag);
         if let Some(name) = attribute(tag, "name") {
             let value = match name.as_str() {
-                "username" => "bench@example.com".to_owned(),
+                "username" => email.to_owned(),
                 "password" => PASSWORD.to_owned(),
                 _ => attribute(tag, "value").unwrap_or_default(),
             };
@@ -367,6 +372,17 @@ impl Drop for Floor {
     }
 }
 
+/// One hash for all users, at the server's own cost: none is made anew at a start or a sign-in.
+fn password_hash() -> String {
+    use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
+    let cost = Params::new(47_104, 1, 1, None).expect("parameters");
+    let hasher = Argon2::new(Algorithm::Argon2id, Version::V0x13, cost);
+    hasher
+        .hash_password_with_salt(PASSWORD.as_bytes(), b"salt of the bench")
+        .expect("a hash")
+        .to_string()
+}
+
 fn configuration(engine: &str, dir: &Path, database: Option<&str>, port: u16) -> String {
     let storage = match engine {
         "postgres" => format!(
@@ -393,9 +409,13 @@ fn configuration(engine: &str, dir: &Path, database: Option<&str>, port: u16) ->
             "web",
             "        grants: [authorization_code, refresh_token]\n        scopes: [openid, offline_access]\n        redirect_uris: [\"http://127.0.0.1/cb\"]\n        require_consent: false\n        id_token_alg: ES256\n",
         );
-    let tenant = |slug: &str, signing: &str| {
+    let hash = password_hash();
+    let users = (0..USERS).fold("    users:\n".to_owned(), |all, user| {
+        all + &format!("      - email: {}\n        password_hash: {hash}\n", email(user))
+    });
+    let tenant = |slug: &str, signing: &str, users: &str| {
         format!(
-            "  {slug}:\n    scopes: [openid, offline_access, read]\n    resources: [\"https://api.example\"]\n    default_resource: https://api.example\n    token_rate: 0\n    introspection_rate: 0\n{signing}    users:\n      - email: bench@example.com\n        password: {PASSWORD}\n    clients:\n{clients}"
+            "  {slug}:\n    scopes: [openid, offline_access, read]\n    resources: [\"https://api.example\"]\n    default_resource: https://api.example\n    token_rate: 0\n    introspection_rate: 0\n{signing}{users}    clients:\n{clients}"
         )
     };
     format!(
@@ -404,7 +424,7 @@ fn configuration(engine: &str, dir: &Path, database: Option<&str>, port: u16) ->
             &aws_lc_rs::digest::SHA256,
             dir.to_string_lossy().as_bytes()
         )),
-        tenant("bench", ""),
-        tenant("eddsa", "    signing:\n      access_token: EdDSA\n"),
+        tenant("bench", "", &users),
+        tenant("eddsa", "    signing:\n      access_token: EdDSA\n", ""),
     )
 }
