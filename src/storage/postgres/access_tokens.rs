@@ -4,7 +4,7 @@ use super::View;
 use super::codes::bind_opaque;
 use super::db::get;
 use super::rows::{from_json, hash};
-use super::text::{audit, revoke};
+use super::text::audit;
 use crate::base::Digest;
 use crate::model::token::{AccessClaims, OpaqueToken};
 use crate::storage::{AccessTokens, Change, NewOpaqueToken, OpaqueRecord, Result};
@@ -14,24 +14,25 @@ const ISSUE: &str = "INSERT INTO access_tokens (tenant_uid, token_hash, jti, cli
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8::json, $9, $10)";
 
 const FIND: &str = "SELECT t.claims::text AS claims, t.generation,
-       t.grant_id IS NULL OR coalesce(g.state = 'live', false) AS grant_live
+       t.grant_id IS NULL OR coalesce((SELECT g.state = 'live' FROM grants g
+         WHERE g.tenant_uid = $1 AND g.id = t.grant_id), false) AS grant_live
      FROM access_tokens t
-     LEFT JOIN grants g ON g.tenant_uid = t.tenant_uid AND g.id = t.grant_id
      WHERE t.tenant_uid = $1 AND t.token_hash = $2";
 
 /// The row is found by its end: `jti` has no index of its own, and few tokens end in one second.
 const REVOKE: &str = concat!(
     "WITH gone AS (
        DELETE FROM access_tokens WHERE tenant_uid = $1 AND expires_at = $8 AND jti = $7),
-     rv AS (
-       SELECT 'jti' AS kind, $7 AS key, NULL::timestamptz AS nbf, $9::timestamptz AS exp
+     rev AS (
+       INSERT INTO revocations (tenant_uid, kind, key, exp, aud, at)
+       SELECT $1, 'jti', $7, $9, $13, $2
        WHERE NOT EXISTS (SELECT 1 FROM revocations
-         WHERE tenant_uid = $1 AND kind = 'jti' AND key = $7 AND exp > $2)), ",
-    revoke!("$13::text[]"),
-    ", ev AS (
+         WHERE tenant_uid = $1 AND kind = 'jti' AND key = $7 AND exp > $2)
+       RETURNING kind, key, nbf, exp, aud),
+     ev AS (
        SELECT 'token.revoked' AS action, $10::uuid AS user_id, $11 AS client_id,
          $12::uuid AS session_id, 'token' AS resource_type, $7 AS resource_id, true AS success
-       FROM rv), ",
+       FROM rev), ",
     audit!(),
     " SELECT kind, key, nbf, exp, aud FROM rev"
 );

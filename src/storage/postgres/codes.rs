@@ -16,11 +16,11 @@ use crate::storage::{
 
 const ISSUE: &str = concat!(
     "WITH usr AS MATERIALIZED (
-       SELECT 1 FROM users WHERE tenant_uid = $1 AND id = $7 AND is_active AND deleted_at IS NULL
+       SELECT 1 FROM users WHERE tenant_uid = $1 AND id = $7 AND is_active AND num_nulls(deleted_at) = 1
        FOR SHARE),
      ses AS MATERIALIZED (
        SELECT 1 FROM sessions WHERE tenant_uid = $1 AND session_id = $8 AND user_id = $7
-         AND status = 'active' AND idle_expires_at > $2 AND expires_at > $2
+         AND coalesce(status = 'active', false) AND idle_expires_at > $2 AND expires_at > $2
          AND (SELECT count(*) FROM usr) >= 0
        FOR SHARE),
      ok AS MATERIALIZED (
@@ -42,11 +42,12 @@ const ISSUE: &str = concat!(
     " SELECT EXISTS (SELECT 1 FROM ok) AS issued"
 );
 
-const PEEK: &str =
-    "SELECT c.client_id, c.user_id, c.session_id, c.grant_id, c.terms::text AS code_terms,
+const PEEK: &str = "WITH c AS MATERIALIZED (
+       SELECT client_id, user_id, session_id, grant_id, terms, created_at, expires_at
+       FROM authorization_codes WHERE tenant_uid = $1 AND code_hash = $2)
+     SELECT c.client_id, c.user_id, c.session_id, c.grant_id, c.terms::text AS code_terms,
        c.created_at, c.expires_at, g.terms::text AS grant_terms, g.offline
-     FROM authorization_codes c JOIN grants g ON g.tenant_uid = c.tenant_uid AND g.id = c.grant_id
-     WHERE c.tenant_uid = $1 AND c.code_hash = $2";
+     FROM c JOIN grants g ON g.tenant_uid = $1 AND g.id = (SELECT grant_id FROM c)";
 
 const COUNT_WRONG: &str = concat!(
     "WITH cur AS MATERIALIZED (

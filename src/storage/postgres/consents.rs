@@ -10,7 +10,7 @@ use crate::model::{Audit, ClientId, Scope, UserId};
 use crate::storage::{Consents, Result, WithdrawConsent};
 
 const FIND: &str = "SELECT user_id, client_id, scope, resources, granted_at FROM consents
-     WHERE tenant_uid = $1 AND user_id = $2 AND client_id = $3";
+     WHERE tenant_uid = $1 AND user_id = $2 AND coalesce(client_id = $3, false)";
 
 const LIST: &str = "SELECT user_id, client_id, scope, resources, granted_at FROM consents
      WHERE tenant_uid = $1 AND user_id = $2 ORDER BY client_id COLLATE \"C\"";

@@ -35,7 +35,8 @@ const REVOKE: &str = concat!(
 );
 
 const SEEN: &str = "UPDATE grants SET head_seen = true
-     WHERE tenant_uid = $1 AND id = $2 AND head = $3 AND state = 'live' AND NOT head_seen";
+     WHERE tenant_uid = $1 AND id = $2 AND head = $3 AND coalesce(state = 'live', false)
+       AND NOT head_seen";
 
 #[async_trait]
 impl Grants for View {

@@ -23,13 +23,18 @@ const LIFETIME: Duration = Duration::from_mins(30);
 
 /// What every session is told. The server gives up just before the client does: its answer says that
 /// nothing happened, silence does not.
-const SESSION: [(&str, &str); 6] = [
+const SESSION: [(&str, &str); 8] = [
     ("statement_timeout", "2800"),
     ("lock_timeout", "1000"),
     ("idle_in_transaction_session_timeout", "5000"),
     ("default_transaction_isolation", "read committed"),
     ("timezone", "UTC"),
     ("jit", "off"),
+    // Every statement finds its rows by key: one plan does for all values, and making it costs more
+    // than carrying it out. It is kept for as long as its statement: one that was made while a table
+    // was small, and reads it whole, would still be used when it is large.
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
 ];
 
 /// The pool.

@@ -42,7 +42,7 @@ macro_rules! spend {
     ($opaque:literal) => {
         concat!(
             "WITH usr AS MATERIALIZED (
-       SELECT 1 FROM users WHERE tenant_uid = $1 AND id = $7 AND is_active AND deleted_at IS NULL
+       SELECT 1 FROM users WHERE tenant_uid = $1 AND id = $7 AND is_active AND num_nulls(deleted_at) = 1
        FOR SHARE),
      cur AS MATERIALIZED (
        SELECT session_id, grant_id, keep_until FROM authorization_codes
@@ -55,10 +55,12 @@ macro_rules! spend {
             first_refresh!(),
             "
        FROM cur
-       WHERE tenant_uid = $1 AND id = cur.grant_id AND state = 'live' AND abs_exp > $2
-         AND (cur.session_id IS NULL OR EXISTS (
-           SELECT 1 FROM sessions s WHERE s.tenant_uid = $1 AND s.session_id = cur.session_id
-             AND s.status = 'active' AND s.idle_expires_at > $2 AND s.expires_at > $2))
+       WHERE tenant_uid = $1 AND id = (SELECT grant_id FROM cur)
+         AND coalesce(state = 'live', false) AND abs_exp > $2
+         AND (cur.session_id IS NULL OR coalesce((
+           SELECT s.status = 'active' AND s.idle_expires_at > $2 AND s.expires_at > $2
+           FROM sessions s WHERE s.tenant_uid = $1
+             AND s.session_id = (SELECT session_id FROM cur)), false))
          AND NOT EXISTS (SELECT 1 FROM client_states WHERE tenant_uid = $1 AND client_id = $9)
        RETURNING id, abs_exp, cur.session_id AS code_session, cur.keep_until AS code_keep_until,
          ",
@@ -92,7 +94,7 @@ const SPEND_OPAQUE: &str = spend!(
 /// The table is that of `verdict::decide_code`.
 const REDEEM: &str = concat!(
     "WITH usr AS MATERIALIZED (
-       SELECT is_active FROM users WHERE tenant_uid = $1 AND id = $7 AND deleted_at IS NULL
+       SELECT is_active FROM users WHERE tenant_uid = $1 AND id = $7 AND num_nulls(deleted_at) = 1
        FOR SHARE),
      cur AS MATERIALIZED (
        SELECT client_id, user_id, session_id, grant_id, expires_at, consumed_at, retry_fp, dead_at,
@@ -108,9 +110,9 @@ const REDEEM: &str = concat!(
      l AS (
        SELECT cur.*, coalesce(grn.state = 'live' AND $2 < grn.abs_exp, false)
            AND cur.user_id = $7 AND coalesce((SELECT is_active FROM usr), false)
-           AND (cur.session_id IS NULL OR EXISTS (
-             SELECT 1 FROM sessions s WHERE s.tenant_uid = $1 AND s.session_id = cur.session_id
-               AND s.status = 'active' AND s.idle_expires_at > $2 AND s.expires_at > $2))
+           AND (cur.session_id IS NULL OR coalesce((
+             SELECT s.status = 'active' AND s.idle_expires_at > $2 AND s.expires_at > $2
+             FROM sessions s WHERE s.tenant_uid = $1 AND s.session_id = cur.session_id), false))
            AND NOT EXISTS (SELECT 1 FROM client_states k
              WHERE k.tenant_uid = $1 AND k.client_id = cur.client_id) AS live,
          grn.state, grn.abs_exp, grn.keep_until AS horizon, grn.head, grn.idle_exp

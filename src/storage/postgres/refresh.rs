@@ -15,7 +15,7 @@ macro_rules! rotate_head {
     ($opaque:literal) => {
         concat!(
     "WITH usr AS MATERIALIZED (
-       SELECT is_active FROM users WHERE tenant_uid = $1 AND id = $7 AND deleted_at IS NULL
+       SELECT is_active FROM users WHERE tenant_uid = $1 AND id = $7 AND num_nulls(deleted_at) = 1
        FOR SHARE),
      g AS (
        UPDATE grants SET idle_exp = $13, head_kid = $15, head = $10 + 1, head_nonce = $16,
@@ -25,12 +25,12 @@ macro_rules! rotate_head {
          keep_until = greatest(keep_until, date_trunc('day', interval '60 seconds'
            + greatest($14, least($13, abs_exp)), 'UTC') + interval '1 day')
        WHERE tenant_uid = $1 AND id = $8 AND client_id = $9 AND head = $10 AND head_nonce = $11
-         AND state = 'live' AND idle_exp > $2 AND abs_exp > $2 AND NOT (differs AND streak >= 2)
+         AND coalesce(state = 'live', false) AND idle_exp > $2 AND abs_exp > $2 AND NOT (differs AND streak >= 2)
          AND user_id IS NOT DISTINCT FROM $7
          AND coalesce((SELECT is_active FROM usr), $7::uuid IS NULL)
-         AND (offline OR session_id IS NULL OR EXISTS (
-           SELECT 1 FROM sessions s WHERE s.tenant_uid = $1 AND s.session_id = grants.session_id
-             AND s.status = 'active' AND s.idle_expires_at > $2 AND s.expires_at > $2))
+         AND (offline OR session_id IS NULL OR coalesce((
+           SELECT s.status = 'active' AND s.idle_expires_at > $2 AND s.expires_at > $2
+           FROM sessions s WHERE s.tenant_uid = $1 AND s.session_id = grants.session_id), false))
          AND NOT EXISTS (SELECT 1 FROM client_states WHERE tenant_uid = $1 AND client_id = $9)
        RETURNING id, user_id, client_id, session_id, salt, head_kid, head, head_nonce, pred,
          pred_nonce, rotated_at, replaced_at, replacements, head_seen, repeats, rot_fp, differs,
@@ -57,7 +57,7 @@ const ROTATE_HEAD_OPAQUE: &str = rotate_head!(
 /// The table is that of `verdict::decide`, the columns those of the head it returns.
 const ROTATE: &str = concat!(
     "WITH usr AS MATERIALIZED (
-       SELECT is_active FROM users WHERE tenant_uid = $1 AND id = $7 AND deleted_at IS NULL
+       SELECT is_active FROM users WHERE tenant_uid = $1 AND id = $7 AND num_nulls(deleted_at) = 1
        FOR SHARE),
      cur AS MATERIALIZED (
        SELECT id, client_id, user_id, session_id, offline, state, idle_exp, abs_exp, keep_until,
@@ -71,9 +71,9 @@ const ROTATE: &str = concat!(
          WHEN client_id <> $9 OR head IS NULL THEN 'unknown'
          WHEN state <> 'live'
            OR (user_id IS NOT NULL AND NOT (user_id = $7 AND coalesce((SELECT is_active FROM usr), false)))
-           OR (session_id IS NOT NULL AND NOT offline AND NOT EXISTS (
-             SELECT 1 FROM sessions s WHERE s.tenant_uid = $1 AND s.session_id = cur.session_id
-               AND s.status = 'active' AND s.idle_expires_at > $2 AND s.expires_at > $2))
+           OR (session_id IS NOT NULL AND NOT offline AND NOT coalesce((
+             SELECT s.status = 'active' AND s.idle_expires_at > $2 AND s.expires_at > $2
+             FROM sessions s WHERE s.tenant_uid = $1 AND s.session_id = cur.session_id), false))
            OR EXISTS (SELECT 1 FROM client_states k
              WHERE k.tenant_uid = $1 AND k.client_id = cur.client_id) THEN 'revoked'
          WHEN $2 >= idle_exp OR $2 >= abs_exp THEN 'expired'

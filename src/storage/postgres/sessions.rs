@@ -16,13 +16,13 @@ use crate::storage::{
 const CREATE: &str = concat!(
     "WITH usr AS MATERIALIZED (
        UPDATE users SET last_login_at = greatest(last_login_at, $2)
-       WHERE tenant_uid = $1 AND id = $7 AND is_active AND deleted_at IS NULL
+       WHERE tenant_uid = $1 AND id = $7 AND is_active AND num_nulls(deleted_at) = 1
          AND date_trunc('milliseconds', password_changed_at) = $21
        RETURNING 1),
      old AS (
        UPDATE sessions SET status = 'terminated', revoked_at = $2, revoke_reason = 'replaced',
          keep_until = $18
-       WHERE tenant_uid = $1 AND session_id = $16 AND status = 'active'
+       WHERE tenant_uid = $1 AND session_id = $16 AND coalesce(status = 'active', false)
          AND EXISTS (SELECT 1 FROM usr)
        RETURNING session_id, user_id),
      g AS (
@@ -50,15 +50,17 @@ const CREATE: &str = concat!(
 const FIND: &str =
     "SELECT s.session_id, s.user_id, s.auth_time, s.amr, s.acr, s.created_at, s.last_activity_at,
        s.idle_expires_at, s.expires_at, s.user_agent, s.ip_address
-     FROM sessions s JOIN users u ON u.tenant_uid = s.tenant_uid AND u.id = s.user_id
-     WHERE s.tenant_uid = $1 AND s.session_token_hash = $2 AND s.status = 'active'
-       AND s.idle_expires_at > $3 AND s.expires_at > $3 AND u.is_active AND u.deleted_at IS NULL";
+     FROM sessions s
+     WHERE s.tenant_uid = $1 AND s.session_token_hash = $2 AND coalesce(s.status = 'active', false)
+       AND s.idle_expires_at > $3 AND s.expires_at > $3
+       AND (SELECT u.is_active AND u.deleted_at IS NULL
+         FROM users u WHERE u.tenant_uid = $1 AND u.id = s.user_id)";
 
 /// Stored times never move backwards.
 const TOUCH: &str = "UPDATE sessions SET last_activity_at = greatest(last_activity_at, $3),
        idle_expires_at = greatest(idle_expires_at, $4),
        keep_until = least(greatest(idle_expires_at, $4), expires_at) + interval '1 day'
-     WHERE tenant_uid = $1 AND session_id = $2 AND status = 'active' AND idle_expires_at > $3
+     WHERE tenant_uid = $1 AND session_id = $2 AND coalesce(status = 'active', false) AND idle_expires_at > $3
        AND expires_at > $3";
 
 const LOCK: &str = "SELECT 1 FROM sessions WHERE tenant_uid = $1 AND session_id = $2 FOR UPDATE";
@@ -67,7 +69,7 @@ const END: &str = concat!(
     "WITH old AS (
        UPDATE sessions SET status = 'terminated', revoked_at = $2, revoke_reason = $8,
          keep_until = $10
-       WHERE tenant_uid = $1 AND session_id = $7 AND status = 'active'
+       WHERE tenant_uid = $1 AND session_id = $7 AND coalesce(status = 'active', false)
        RETURNING session_id, user_id),
      g AS (
        UPDATE grants SET state = 'revoked', revoked_at = $2

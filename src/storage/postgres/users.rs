@@ -30,29 +30,30 @@ macro_rules! select {
         concat!(
             "SELECT id, username, email, is_verified, display_name, first_name, last_name,
                password_hash, password_changed_at, is_active, created_at, updated_at, last_login_at
-             FROM users WHERE tenant_uid = $1 AND deleted_at IS NULL AND ",
+             FROM users WHERE tenant_uid = $1 AND ",
             $rest
         )
     };
 }
 
-const FIND: &str = select!("id = $2");
+const FIND: &str = select!("num_nulls(deleted_at) = 1 AND id = $2");
 
 const FIND_BY_LOGIN: &str = select!(
-    "(login_username = $2 OR login_email = $2)
+    "deleted_at IS NULL AND (login_username = $2 OR login_email = $2)
      ORDER BY coalesce(login_username = $2, false) DESC LIMIT 1"
 );
 
-const LIST: &str = select!("($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3");
+const LIST: &str =
+    select!("deleted_at IS NULL AND ($2::uuid IS NULL OR id > $2) ORDER BY id LIMIT $3");
 
-const LOCK: &str = "SELECT is_active FROM users WHERE tenant_uid = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE";
+const LOCK: &str = "SELECT is_active FROM users WHERE tenant_uid = $1 AND id = $2 AND num_nulls(deleted_at) = 1 FOR UPDATE";
 
 /// Every session but `keep` and every grant, each with its own entry: the next login survives. What
 /// dies with a session needs none beside the session's.
 const SET_PASSWORD: &str = concat!(
     "WITH usr AS (
        UPDATE users SET password_hash = $10, password_changed_at = $2, updated_at = $2
-       WHERE tenant_uid = $1 AND id = $7 AND deleted_at IS NULL RETURNING id),
+       WHERE tenant_uid = $1 AND id = $7 AND num_nulls(deleted_at) = 1 RETURNING id),
      s AS (
        UPDATE sessions SET status = 'terminated', revoked_at = $2, revoke_reason = 'password',
          keep_until = $9
@@ -79,7 +80,7 @@ const SET_PASSWORD: &str = concat!(
 );
 
 const REHASH: &str = "UPDATE users SET password_hash = $4
-     WHERE tenant_uid = $1 AND id = $2 AND password_hash = $3 AND deleted_at IS NULL RETURNING 1";
+     WHERE tenant_uid = $1 AND id = $2 AND password_hash = $3 AND num_nulls(deleted_at) = 1 RETURNING 1";
 
 /// What `end` leaves of a user's sessions and grants; one `subject` entry covers it all.
 macro_rules! end_all {
@@ -112,7 +113,7 @@ macro_rules! end_all {
 
 const DISABLE: &str = end_all!(
     "UPDATE users SET is_active = false, updated_at = $2
-     WHERE tenant_uid = $1 AND id = $7 AND deleted_at IS NULL AND is_active",
+     WHERE tenant_uid = $1 AND id = $7 AND num_nulls(deleted_at) = 1 AND is_active",
     "'user.disabled'",
     "UPDATE sessions SET status = 'terminated', revoked_at = $2, revoke_reason = 'user_disabled',
        keep_until = $9
@@ -125,7 +126,7 @@ const DELETE: &str = end_all!(
        login_email = '', username = NULL, login_username = NULL, password_hash = NULL,
        display_name = NULL, first_name = NULL, last_name = NULL, phone = NULL, avatar_url = NULL,
        is_verified = false, verified_at = NULL, last_login_at = NULL, last_login_ip = NULL
-     WHERE tenant_uid = $1 AND id = $7 AND deleted_at IS NULL AND $9::timestamptz IS NOT NULL",
+     WHERE tenant_uid = $1 AND id = $7 AND num_nulls(deleted_at) = 1 AND $9::timestamptz IS NOT NULL",
     "'user.deleted'",
     "DELETE FROM sessions WHERE tenant_uid = $1 AND user_id = (SELECT id FROM usr)),
      c AS (DELETE FROM consents WHERE tenant_uid = $1 AND user_id = (SELECT id FROM usr)"
@@ -134,7 +135,7 @@ const DELETE: &str = end_all!(
 const ENABLE: &str = concat!(
     "WITH usr AS (
        UPDATE users SET is_active = true, updated_at = $2
-       WHERE tenant_uid = $1 AND id = $7 AND deleted_at IS NULL AND NOT is_active RETURNING id),
+       WHERE tenant_uid = $1 AND id = $7 AND num_nulls(deleted_at) = 1 AND NOT is_active RETURNING id),
      ev AS (
        SELECT 'user.enabled' AS action, id AS user_id, NULL::text AS client_id,
          NULL::uuid AS session_id, NULL::text AS resource_type, NULL::text AS resource_id,
