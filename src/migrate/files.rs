@@ -63,10 +63,12 @@ macro_rules! migrations {
 }
 
 /// Those of Postgres, in order.
-pub(super) const POSTGRES: &[Migration] = migrations!("postgres", "001" 1 "initial_schema");
+pub(super) const POSTGRES: &[Migration] =
+    migrations!("postgres", "001" 1 "initial_schema", "002" 2 "cheaper_writes");
 
 /// Those of SQLite, in order.
-pub(super) const SQLITE: &[Migration] = migrations!("sqlite", "001" 1 "initial_schema");
+pub(super) const SQLITE: &[Migration] =
+    migrations!("sqlite", "001" 1 "initial_schema", "002" 2 "cheaper_writes");
 
 #[cfg(test)]
 mod tests {

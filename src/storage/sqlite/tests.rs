@@ -20,8 +20,14 @@ use crate::storage::{
 };
 
 const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
-const UP: &str = include_str!("../../../migrations/sqlite/001_initial_schema.up.sql");
-const DOWN: &str = include_str!("../../../migrations/sqlite/001_initial_schema.down.sql");
+const UP: &str = concat!(
+    include_str!("../../../migrations/sqlite/001_initial_schema.up.sql"),
+    include_str!("../../../migrations/sqlite/002_cheaper_writes.up.sql"),
+);
+const DOWN: &str = concat!(
+    include_str!("../../../migrations/sqlite/002_cheaper_writes.down.sql"),
+    include_str!("../../../migrations/sqlite/001_initial_schema.down.sql"),
+);
 
 /// A directory of its own, gone when the test is.
 struct Dir(PathBuf);

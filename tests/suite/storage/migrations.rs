@@ -11,11 +11,27 @@ use crate::support::postgres::Database;
 use crate::support::race::race;
 use crate::support::temp::TempDir;
 
-const FIRST: &str = "001_initial_schema";
-const UP: &str = include_str!("../../../migrations/postgres/001_initial_schema.up.sql");
-const DOWN: &str = include_str!("../../../migrations/postgres/001_initial_schema.down.sql");
-const SQLITE_UP: &str = include_str!("../../../migrations/sqlite/001_initial_schema.up.sql");
-const SQLITE_DOWN: &str = include_str!("../../../migrations/sqlite/001_initial_schema.down.sql");
+const ALL: [&str; 2] = ["001_initial_schema", "002_cheaper_writes"];
+const UP: [&str; 2] = [
+    include_str!("../../../migrations/postgres/001_initial_schema.up.sql"),
+    include_str!("../../../migrations/postgres/002_cheaper_writes.up.sql"),
+];
+const DOWN: [&str; 2] = [
+    include_str!("../../../migrations/postgres/002_cheaper_writes.down.sql"),
+    include_str!("../../../migrations/postgres/001_initial_schema.down.sql"),
+];
+const SQLITE_UP: [&str; 2] = [
+    include_str!("../../../migrations/sqlite/001_initial_schema.up.sql"),
+    include_str!("../../../migrations/sqlite/002_cheaper_writes.up.sql"),
+];
+const SQLITE_DOWN: [&str; 2] = [
+    include_str!("../../../migrations/sqlite/002_cheaper_writes.down.sql"),
+    include_str!("../../../migrations/sqlite/001_initial_schema.down.sql"),
+];
+
+fn all() -> Vec<String> {
+    ALL.map(str::to_owned).to_vec()
+}
 
 fn names(applied: &Report) -> Vec<&str> {
     applied.applied.iter().map(|(name, _)| name.as_str()).collect()
@@ -32,15 +48,15 @@ mod postgres {
     async fn an_empty_database_is_brought_up_once() {
         let database = Database::empty();
         let before = migrate::postgres::status(&at(&database)).await.unwrap();
-        assert_eq!((before.pending, before.present), (vec![FIRST.to_owned()], vec![]));
+        assert_eq!((before.pending, before.present), (all(), vec![]));
         let first = migrate::postgres::up(&at(&database)).await.unwrap();
-        assert_eq!(names(&first), [FIRST]);
+        assert_eq!(names(&first), ALL);
         assert!(first.is_current());
         let second = migrate::postgres::up(&at(&database)).await.unwrap();
-        assert_eq!((second.present, second.applied), (vec![FIRST.to_owned()], vec![]));
+        assert_eq!((second.present, second.applied), (all(), vec![]));
         let history =
             "SELECT version || ' ' || action || ' ' || outcome FROM schema_migration_history";
-        assert_eq!(database.psql(history).trim(), "001 up ok");
+        assert_eq!(database.psql(history).trim(), "001 up ok\n002 up ok");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -51,18 +67,22 @@ mod postgres {
             async move { migrate::postgres::up(&at).await.unwrap() }
         })
         .await;
-        assert_eq!(reports.iter().filter(|report| names(report) == [FIRST]).count(), 1);
+        assert_eq!(reports.iter().filter(|report| names(report) == ALL).count(), 1);
         assert!(reports.iter().all(Report::is_current));
     }
 
     #[tokio::test]
     async fn a_file_that_was_run_by_hand_is_taken_over() {
         let database = Database::empty();
-        database.psql(UP);
-        assert_eq!(database.psql("SELECT checksum FROM schema_migrations").trim(), "by-hand");
+        for file in UP {
+            database.psql(file);
+        }
+        let unknown = "SELECT count(*) FROM schema_migrations WHERE checksum = 'by-hand'";
+        assert_eq!(database.psql(unknown).trim(), "2");
         let report = migrate::postgres::up(&at(&database)).await.unwrap();
-        assert_eq!((report.present.len(), report.applied.len()), (1, 0));
-        assert_eq!(database.psql("SELECT length(checksum) FROM schema_migrations").trim(), "64");
+        assert_eq!((report.present.len(), report.applied.len()), (2, 0));
+        let known = "SELECT count(*) FROM schema_migrations WHERE length(checksum) = 64";
+        assert_eq!(database.psql(known).trim(), "2");
         assert_eq!(database.psql("SELECT cleanup_expired_data()").trim(), "0");
     }
 
@@ -72,21 +92,34 @@ mod postgres {
         let objects = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
             AND relkind IN ('r', 'v') ORDER BY 1";
         migrate::postgres::up(&at(&database)).await.unwrap();
-        database.psql(DOWN);
+        for file in DOWN {
+            database.psql(file);
+        }
         assert_eq!(database.psql(objects).trim(), "schema_migration_history\nschema_migrations");
         assert_eq!(
             database
                 .psql("SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"),
             ""
         );
-        assert_eq!(names(&migrate::postgres::up(&at(&database)).await.unwrap()), [FIRST]);
+        assert_eq!(names(&migrate::postgres::up(&at(&database)).await.unwrap()), ALL);
+    }
+
+    #[tokio::test]
+    async fn the_second_migration_alone_can_be_undone_and_done_again_with_the_same_epoch() {
+        let database = Database::new();
+        let epoch = || database.psql("SELECT revocation_epoch()");
+        let with = epoch();
+        database.psql(DOWN[0]);
+        assert_eq!(epoch(), with);
+        assert_eq!(names(&migrate::postgres::up(&at(&database)).await.unwrap()), [ALL[1]]);
+        assert_eq!(epoch(), with);
     }
 
     #[tokio::test]
     async fn a_dropped_schema_can_be_made_again() {
         let database = Database::new();
         database.psql("DROP SCHEMA public CASCADE; CREATE SCHEMA public;");
-        assert_eq!(names(&migrate::postgres::up(&at(&database)).await.unwrap()), [FIRST]);
+        assert_eq!(names(&migrate::postgres::up(&at(&database)).await.unwrap()), ALL);
     }
 
     #[tokio::test]
@@ -102,7 +135,7 @@ mod postgres {
         database.psql("UPDATE schema_migrations SET checksum = 'other'");
         let changed = migrate::postgres::status(&at(&database)).await.unwrap_err();
         assert!(
-            matches!(&changed, MigrateError::Changed { name, .. } if name == FIRST),
+            matches!(&changed, MigrateError::Changed { name, .. } if name == ALL[0]),
             "{changed}"
         );
     }
@@ -166,8 +199,8 @@ mod sqlite {
         let dir = TempDir::new();
         let path = dir.path().join("a.db");
         let before = migrate::sqlite::status(&path).await.unwrap();
-        assert_eq!((before.pending, path.exists()), (vec![FIRST.to_owned()], false));
-        assert_eq!(names(&up(&dir).await.unwrap()), [FIRST]);
+        assert_eq!((before.pending, path.exists()), (all(), false));
+        assert_eq!(names(&up(&dir).await.unwrap()), ALL);
         assert!(migrate::sqlite::status(&path).await.unwrap().is_current());
         assert_eq!(up(&dir).await.unwrap().applied, []);
     }
@@ -181,7 +214,7 @@ mod sqlite {
             async move { migrate::sqlite::up(&path).await.unwrap() }
         })
         .await;
-        assert_eq!(reports.iter().filter(|report| names(report) == [FIRST]).count(), 1);
+        assert_eq!(reports.iter().filter(|report| names(report) == ALL).count(), 1);
         assert!(reports.iter().all(Report::is_current));
     }
 
@@ -189,17 +222,21 @@ mod sqlite {
     async fn a_file_that_was_run_by_hand_is_taken_over() {
         let dir = TempDir::new();
         pmp_auth::storage::sqlite::prepare_file(&dir.path().join("a.db")).await.unwrap();
-        run(&dir, SQLITE_UP).await;
+        for file in SQLITE_UP {
+            run(&dir, file).await;
+        }
         let report = up(&dir).await.unwrap();
-        assert_eq!((report.present.len(), report.applied.len()), (1, 0));
+        assert_eq!((report.present.len(), report.applied.len()), (2, 0));
     }
 
     #[tokio::test]
     async fn what_was_undone_can_be_done_again() {
         let dir = TempDir::new();
         up(&dir).await.unwrap();
-        run(&dir, SQLITE_DOWN).await;
-        assert_eq!(names(&up(&dir).await.unwrap()), [FIRST]);
+        for file in SQLITE_DOWN {
+            run(&dir, file).await;
+        }
+        assert_eq!(names(&up(&dir).await.unwrap()), ALL);
     }
 
     #[tokio::test]
@@ -226,8 +263,8 @@ mod sqlite {
         let failed = up(&dir).await.unwrap_err();
         assert!(failed.to_string().contains("already exists"), "{failed}");
         let status = migrate::sqlite::status(&dir.path().join("a.db")).await.unwrap();
-        assert_eq!(status.pending, [FIRST]);
+        assert_eq!(status.pending, ALL);
         run(&dir, "DROP TABLE leases").await;
-        assert_eq!(names(&up(&dir).await.unwrap()), [FIRST]);
+        assert_eq!(names(&up(&dir).await.unwrap()), ALL);
     }
 }
