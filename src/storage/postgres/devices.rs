@@ -97,11 +97,11 @@ const SLOW: &str = "UPDATE device_codes d
 /// The table is that of `verdict_device::decide`.
 const APPROVE: &str = concat!(
     "WITH usr AS MATERIALIZED (
-       SELECT 1 FROM users WHERE tenant_uid = $1 AND id = $7 AND is_active AND deleted_at IS NULL
+       SELECT 1 FROM users WHERE tenant_uid = $1 AND id = $7 AND is_active AND num_nulls(deleted_at) = 1
        FOR SHARE),
      ses AS MATERIALIZED (
        SELECT 1 FROM sessions WHERE tenant_uid = $1 AND session_id = $8 AND user_id = $7
-         AND status = 'active' AND idle_expires_at > $2 AND expires_at > $2
+         AND coalesce(status = 'active', false) AND idle_expires_at > $2 AND expires_at > $2
          AND (SELECT count(*) FROM usr) >= 0
        FOR SHARE),
      cur AS MATERIALIZED (
@@ -158,7 +158,7 @@ const DENY: &str = concat!(
 /// The table is that of `verdict_device::refuse`; `$11` to `$16` are those of `first_refresh!`.
 const REDEEM: &str = concat!(
     "WITH usr AS MATERIALIZED (
-       SELECT is_active FROM users WHERE tenant_uid = $1 AND id = $7 AND deleted_at IS NULL
+       SELECT is_active FROM users WHERE tenant_uid = $1 AND id = $7 AND num_nulls(deleted_at) = 1
        FOR SHARE),
      cur AS MATERIALIZED (
        SELECT client_id, user_id, grant_id, status, expires_at, keep_until FROM device_codes

@@ -55,8 +55,9 @@ impl AccessTokens for SqliteTenant {
         self.store
             .write(move |tx| {
                 Box::pin(async move {
+                    let known = tx.is_revoked(&tenant, &revocation.key).await?;
                     tx.run(forget).await?;
-                    if tx.is_revoked(&tenant, &revocation.key).await? {
+                    if known {
                         return Ok(());
                     }
                     tx.revoke(&tenant, revocation).await?;

@@ -42,7 +42,7 @@ impl Tx {
         let detail = record.detail.as_ref().map(to_json).transpose()?;
         let delete_at = horizon::audit_record(*action, record.success, *at);
         let days = u32::try_from(delete_at.since(*at).as_secs() / 86_400).unwrap_or(u32::MAX);
-        self.run(sql!(
+        self.run_last(sql!(
             "INSERT INTO audit_logs (tenant_uid, id, created_at, retention_class, retention_days,
                delete_at, actor_type, user_id, session_id, client_id, action, resource_type,
                resource_id, metadata, request_id, success, ip_address, user_agent)
@@ -67,7 +67,6 @@ impl Tx {
             context.user_agent.as_ref(),
         ))
         .await
-        .map(drop)
     }
 }
 

@@ -2,6 +2,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Execute as _};
 
 use super::connections::Lent;
 use super::error::{at_commit, unavailable};
@@ -20,9 +21,14 @@ pub(super) type Work<'t, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 't
 /// The statements that begin and end it are our own. After an error such as a full disk SQLite has
 /// rolled back already, and whoever keeps count of transactions beside it is out of step for good:
 /// a connection that did not end its transaction cleanly is closed, which rolls back, and replaced.
+///
+/// Each statement is a way to the driver's thread and back. So the one that begins goes together with
+/// a first that reads, and the one that commits with the audit record, which is written last.
 pub(super) struct Tx {
     connection: Lent,
     store: Sqlite,
+    begun: bool,
+    last: Option<Statement>,
     revoked: Vec<LogEntry>,
     hint: bool,
     decided: Option<Digest<DeviceCode>>,
@@ -42,15 +48,19 @@ impl Sqlite {
         task.await.map_err(StoreError::unknown)?
     }
 
-    async fn transact<T, F>(&self, mut connection: Lent, work: F) -> Result<T>
+    async fn transact<T, F>(&self, connection: Lent, work: F) -> Result<T>
     where
         F: for<'t> FnOnce(&'t mut Tx) -> Work<'t, T>,
     {
-        self.count(1);
-        let begin = sqlx::query("BEGIN IMMEDIATE").execute(connection.get()).await;
-        begin.map_err(unavailable)?;
-        let mut tx =
-            Tx { connection, store: self.clone(), revoked: Vec::new(), hint: false, decided: None };
+        let mut tx = Tx {
+            connection,
+            store: self.clone(),
+            begun: false,
+            last: None,
+            revoked: Vec::new(),
+            hint: false,
+            decided: None,
+        };
         match work(&mut tx).await {
             Ok(outcome) => tx.commit().await.map(|()| outcome),
             Err(error) => {
@@ -69,6 +79,8 @@ impl Tx {
 
     /// Runs a statement; how many rows it changed.
     pub(super) async fn run(&mut self, statement: Statement) -> Result<u64> {
+        self.write_last().await?;
+        self.begin().await?;
         self.store.count(1);
         let done = statement.execute(self.connection.get()).await.map_err(unavailable)?;
         Ok(done.rows_affected())
@@ -76,14 +88,50 @@ impl Tx {
 
     /// The row, if there is one.
     pub(super) async fn row(&mut self, statement: Statement) -> Result<Option<SqliteRow>> {
+        let statement = self.reading(statement).await?;
         self.store.count(1);
         statement.fetch_optional(self.connection.get()).await.map_err(unavailable)
     }
 
     /// All rows.
     pub(super) async fn rows(&mut self, statement: Statement) -> Result<Vec<SqliteRow>> {
+        let statement = self.reading(statement).await?;
         self.store.count(1);
         statement.fetch_all(self.connection.get()).await.map_err(unavailable)
+    }
+
+    /// Runs a statement whose outcome nobody looks at, at the latest with the commit.
+    pub(super) async fn run_last(&mut self, statement: Statement) -> Result<()> {
+        self.write_last().await?;
+        self.begin().await?;
+        self.last = Some(statement);
+        Ok(())
+    }
+
+    async fn write_last(&mut self) -> Result<()> {
+        let Some(statement) = self.last.take() else { return Ok(()) };
+        self.store.count(1);
+        statement.execute(self.connection.get()).await.map(drop).map_err(unavailable)
+    }
+
+    /// What changes rows is not sent together with `BEGIN`, after which SQLite still has the count
+    /// of rows of the change before.
+    async fn begin(&mut self) -> Result<()> {
+        if self.begun {
+            return Ok(());
+        }
+        self.begun = true;
+        self.store.count(1);
+        let begin = sqlx::query("BEGIN IMMEDIATE").execute(self.connection.get()).await;
+        begin.map(drop).map_err(unavailable)
+    }
+
+    async fn reading(&mut self, statement: Statement) -> Result<Statement> {
+        self.write_last().await?;
+        if std::mem::replace(&mut self.begun, true) {
+            return Ok(statement);
+        }
+        joined("BEGIN IMMEDIATE; ", statement, "")
     }
 
     /// Remembers what the sink is to hear of once this is committed.
@@ -102,9 +150,15 @@ impl Tx {
     }
 
     async fn commit(self) -> Result<()> {
-        let Self { mut connection, store, revoked, hint, decided } = self;
-        store.count(1);
-        sqlx::query("COMMIT").execute(connection.get()).await.map_err(at_commit)?;
+        let Self { mut connection, store, begun, last, revoked, hint, decided } = self;
+        if begun {
+            store.count(1);
+            let commit = match last {
+                Some(statement) => joined("", statement, "; COMMIT")?,
+                None => sqlx::query("COMMIT"),
+            };
+            commit.execute(connection.get()).await.map_err(at_commit)?;
+        }
         connection.give_back();
         // Before the method returns: what this node revoked, this node refuses at once.
         store.events().revoked(&revoked);
@@ -118,11 +172,22 @@ impl Tx {
     }
 
     async fn rollback(self) {
-        let Self { mut connection, store, .. } = self;
+        let Self { mut connection, store, begun, .. } = self;
+        if !begun {
+            connection.give_back();
+            return;
+        }
         store.count(1);
         match sqlx::query("ROLLBACK").execute(connection.get()).await {
             Ok(_) => connection.give_back(),
             Err(error) => tracing::debug!(error = %error, "SQLite had rolled back already"),
         }
     }
+}
+
+/// A statement and one without values, sent as one. The texts are constants, and so is what they make.
+fn joined(before: &str, mut statement: Statement, after: &str) -> Result<Statement> {
+    let arguments = statement.take_arguments().map_err(StoreError::unavailable)?;
+    let text = format!("{before}{}{after}", statement.sql().as_str());
+    Ok(sqlx::query_with(AssertSqlSafe(text), arguments.unwrap_or_default()))
 }
