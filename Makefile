@@ -10,6 +10,7 @@ serve:
 ## Installs what the tests need, then runs them all.
 test:
 	scripts/install-test-deps
+	scripts/test-sdks
 	$(CARGO) test --locked
 
 ## Formatting, lints, documentation; licences, bans and sources where cargo-deny is installed.
