@@ -3,6 +3,7 @@
 mod authz;
 mod client_auth;
 mod config;
+mod device;
 mod introspect_revoke;
 mod first_start;
 mod jwt;

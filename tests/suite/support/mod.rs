@@ -10,4 +10,5 @@ pub mod postgres;
 pub mod process;
 pub mod race;
 pub mod temp;
+pub mod typed;
 pub mod server;
