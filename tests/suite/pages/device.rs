@@ -48,7 +48,7 @@ async fn a_user_enters_the_code_signs_in_and_allows(engine: Engine) {
     let login = browser.decide(&card, "continue").await;
     assert_eq!(login.heading(), "Sign in");
     let page = browser.sign_in(&login, "alice", PASSWORD).await;
-    assert_eq!(page.heading(), "Sign native in on your device?");
+    assert_eq!(page.heading(), "Allow native on your device?");
     assert_eq!(server.record(&device).await.status, DeviceStatus::Pending);
     let done = browser.decide(&page, "allow").await;
     assert_eq!((done.status, done.heading().as_str()), (200, "You can go back to your device"));
@@ -80,7 +80,7 @@ async fn whoever_is_signed_in_decides_without_a_login(engine: Engine) {
     let card = browser.enter(&server, &second.shown()).await;
     assert_eq!(card.heading(), "Is this your device?");
     let page = browser.decide(&card, "continue").await;
-    assert_eq!(page.heading(), "Sign native in on your device?");
+    assert_eq!(page.heading(), "Allow native on your device?");
     // … and someone else may decide.
     let login = browser.decide(&page, "other").await;
     assert_eq!(login.heading(), "Sign in");
@@ -170,11 +170,14 @@ async fn whoever_did_not_start_it_ends_it_before_and_at_the_login() {
             no = "cancel";
         }
         let page = browser.decide(&page, no).await;
-        assert_eq!((page.status, page.heading().as_str()), (200, "You said no"));
+        assert_eq!((page.status, page.heading().as_str()), (200, "This request was denied"));
         let record = server.record(&device).await;
         assert_eq!((record.status, record.user), (DeviceStatus::Denied, None));
         // A denied code has its page until its time is over.
-        assert_eq!(browser.enter(&server, &device.shown()).await.heading(), "You said no");
+        assert_eq!(
+            browser.enter(&server, &device.shown()).await.heading(),
+            "This request was denied"
+        );
     }
     assert_eq!(server.times(Action::DeviceDenied).await, 2);
     assert_eq!(server.times(Action::DeviceGuessed).await, 0);

@@ -55,7 +55,7 @@ async fn sec_device_07(engine: Engine) {
     let (browser, device) = (Browser::new(), server.device().await);
     let page = browser.come_to_decide(&server, &device, "alice").await;
     let said = browser.decide(&page, "deny").await;
-    assert_eq!((said.status, said.heading().as_str()), (200, "You said no"));
+    assert_eq!((said.status, said.heading().as_str()), (200, "This request was denied"));
     assert_eq!(server.times(Action::DeviceDenied).await, 1);
     for _ in 0..3 {
         assert_eq!(server.polled(&device).await, PollDevice::Denied);
@@ -63,7 +63,7 @@ async fn sec_device_07(engine: Engine) {
     }
     // Nobody changes it afterwards.
     let again = browser.decide(&page, "allow").await;
-    assert_eq!(again.heading(), "You said no");
+    assert_eq!(again.heading(), "This request was denied");
     let record = server.record(&device).await;
     assert_eq!((record.status, record.grant), (DeviceStatus::Denied, None));
     server.stop().await;
