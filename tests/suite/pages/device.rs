@@ -9,11 +9,14 @@ use pmp_auth::storage::Engine;
 use reqwest::Method;
 
 use crate::support::browser::{Browser, Page};
+use crate::support::device::Device as Polling;
+use crate::support::flow::Form;
 use crate::support::server::{PASSWORD, TENANTS, TestServer};
 use crate::support::typed::{Asks, Device};
 
 on_every_server! {
     a_user_enters_the_code_signs_in_and_allows
+    a_device_gets_its_tokens_once_its_user_allowed_it
     whoever_is_signed_in_decides_without_a_login
     the_way_to_a_decision_survives_a_restart
     a_code_of_two_tenants_is_not_found_at_the_short_address
@@ -69,11 +72,28 @@ async fn a_user_enters_the_code_signs_in_and_allows(engine: Engine) {
     server.stop().await;
 }
 
+async fn a_device_gets_its_tokens_once_its_user_allowed_it(engine: Engine) {
+    let server = TestServer::start(engine).await;
+    let (browser, tv) = (Browser::new(), Polling::of(&server, "tv").await);
+    tv.poll(&server).await.is_refusal(400, "authorization_pending");
+    let page = browser.come_to_decide(&server, &tv.user_code, "alice").await;
+    browser.decide(&page, "allow").await;
+    let tokens = tv.poll(&server).await.granted();
+    assert!(tokens["refresh_token"].is_string(), "{tokens}");
+    // The grant is the device's own: signing out at the browser does not end it.
+    let logout = browser.open(server.url("acme", "/logout")).await;
+    browser.submit(&logout, &[("decision", "logout")]).await;
+    server.settle().await;
+    let refresh = Form::refresh(tokens["refresh_token"].as_str().unwrap());
+    server.ask("tv", &refresh).await.granted();
+    server.stop().await;
+}
+
 async fn whoever_is_signed_in_decides_without_a_login(engine: Engine) {
     let server = TestServer::start(engine).await;
     let browser = Browser::new();
     let first = server.device().await;
-    let page = browser.come_to_decide(&server, &first, "alice").await;
+    let page = browser.come_to_decide(&server, &first.shown(), "alice").await;
     browser.decide(&page, "allow").await;
     // An answer is for one device: the next one is asked about again.
     let second = server.device().await;
@@ -188,7 +208,7 @@ async fn whoever_did_not_start_it_ends_it_before_and_at_the_login() {
 async fn a_code_that_expires_on_the_way_does_not_work_any_more() {
     let server = TestServer::start(Engine::Memory).await;
     let (browser, device) = (Browser::new(), server.device().await);
-    let page = browser.come_to_decide(&server, &device, "alice").await;
+    let page = browser.come_to_decide(&server, &device.shown(), "alice").await;
     server.advance(Duration::from_mins(10)).await;
     let dead = browser.decide(&page, "allow").await;
     assert_eq!(dead.status, 422, "{}", dead.body);
@@ -206,7 +226,7 @@ async fn a_code_that_expires_on_the_way_does_not_work_any_more() {
 async fn a_session_that_ended_decides_nothing() {
     let server = TestServer::start(Engine::Memory).await;
     let (browser, device) = (Browser::new(), server.device().await);
-    let page = browser.come_to_decide(&server, &device, "alice").await;
+    let page = browser.come_to_decide(&server, &device.shown(), "alice").await;
     let logout = browser.open(server.url("acme", "/logout")).await;
     browser.submit(&logout, &[("decision", "logout")]).await;
     assert_eq!(browser.decide(&page, "allow").await.status, 403);
@@ -242,7 +262,7 @@ async fn codes_are_in_no_log_line() {
     browser.open(server.url("acme", &format!("/device?user_code={}", device.shown()))).await;
     browser.open(server.url("acme", "/device?user_code=BCDF-GHJK")).await;
     browser.enter(&server, "BCDF-GHJK").await;
-    let page = browser.come_to_decide(&server, &device, "alice").await;
+    let page = browser.come_to_decide(&server, &device.shown(), "alice").await;
     browser.decide(&page, "allow").await;
     server.stop().await;
     let text = logs.text();

@@ -6,10 +6,11 @@ use pmp_auth::base::{Clock as _, Entropy, SystemEntropy, Timestamp};
 use pmp_auth::model::device::{DeviceStatus, UserCode};
 use pmp_auth::model::{Action, TenantUid};
 use pmp_auth::oauth::device::guesses::{self, Budget, Guesser, Reached};
-use pmp_auth::storage::{Engine, PollDevice};
+use pmp_auth::storage::Engine;
 use serde_json::json;
 
 use crate::support::browser::{Browser, Page};
+use crate::support::device::Device as Polling;
 use crate::support::logs::Logs;
 use crate::support::server::{PASSWORD, TENANTS, TestServer};
 use crate::support::typed::{Asks, DEVICE_AGENT, DEVICE_IP, Device};
@@ -52,19 +53,21 @@ async fn is_pending(server: &TestServer, device: &Device) {
 
 async fn sec_device_07(engine: Engine) {
     let server = TestServer::start(engine).await;
-    let (browser, device) = (Browser::new(), server.device().await);
-    let page = browser.come_to_decide(&server, &device, "alice").await;
+    let (browser, tv) = (Browser::new(), Polling::of(&server, "tv").await);
+    let page = browser.come_to_decide(&server, &tv.user_code, "alice").await;
     let said = browser.decide(&page, "deny").await;
     assert_eq!((said.status, said.heading().as_str()), (200, "This request was denied"));
     assert_eq!(server.times(Action::DeviceDenied).await, 1);
     for _ in 0..3 {
-        assert_eq!(server.polled(&device).await, PollDevice::Denied);
-        server.clock.advance(Duration::from_secs(5));
+        server.clock.advance(Duration::from_secs(10));
+        tv.poll(&server).await.is_refusal(400, "access_denied");
     }
     // Nobody changes it afterwards.
     let again = browser.decide(&page, "allow").await;
     assert_eq!(again.heading(), "This request was denied");
-    let record = server.record(&device).await;
+    server.clock.advance(Duration::from_secs(10));
+    tv.poll(&server).await.is_refusal(400, "access_denied");
+    let record = tv.record(&server).await;
     assert_eq!((record.status, record.grant), (DeviceStatus::Denied, None));
     server.stop().await;
 }
@@ -245,7 +248,7 @@ async fn sec_device_15(engine: Engine) {
     // Another browser's token, another user's, one of the login form, none.
     let other = Browser::new();
     let twin = server.device().await;
-    let foreign = other.come_to_decide(&server, &twin, "alice").await;
+    let foreign = other.come_to_decide(&server, &twin.shown(), "alice").await;
     let field = |page: &Page, name: &str| {
         let form = page.forms().remove(0);
         form.fields.into_iter().find(|(other, _)| other == name).unwrap().1
@@ -295,7 +298,7 @@ async fn sec_device_19(engine: Engine) {
     server.advance(Duration::from_mins(11)).await;
     let used = server.device().await;
     let browser = Browser::new();
-    let page = browser.come_to_decide(&server, &used, "alice").await;
+    let page = browser.come_to_decide(&server, &used.shown(), "alice").await;
     browser.decide(&page, "allow").await;
     let of_other = server.device_that(Asks { tenant: "other", ..Asks::default() }).await;
     let mut seen = Vec::new();

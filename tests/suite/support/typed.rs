@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use pmp_auth::base::{Clock as _, Digest, Entropy, SystemEntropy, Timestamp};
+use pmp_auth::base::{Clock as _, Digest, Entropy, SystemEntropy};
 use pmp_auth::model::device::{DeviceCode, DeviceRecord, DeviceTerms, UserCode};
 use pmp_auth::model::{Audit, ClientId, Scope};
 use pmp_auth::oauth::device::user_code_digests;
-use pmp_auth::storage::{DevicePoll, IssueDevice, NewDevice, PollDevice};
+use pmp_auth::storage::{IssueDevice, NewDevice};
 
 use super::browser::{Browser, Page};
 use super::server::{PASSWORD, TestServer};
@@ -99,18 +99,6 @@ impl TestServer {
         let store = &self.tenant(device.tenant).store;
         store.peek_device(&device.digest).await.unwrap().expect("the row of a device")
     }
-
-    /// What the device meets when it polls, well after its last poll.
-    pub async fn polled(&self, device: &Device) -> PollDevice {
-        let poll = DevicePoll {
-            device: device.digest,
-            client: ClientId::new(device.client),
-            slower: Duration::ZERO,
-            never_early: true,
-        };
-        let now: Timestamp = self.clock.now();
-        self.tenant(device.tenant).store.poll_device(&poll, now).await.unwrap()
-    }
 }
 
 impl Device {
@@ -129,8 +117,8 @@ impl Browser {
     }
 
     /// Goes from the code to the decision page as `user`, who is not signed in yet.
-    pub async fn come_to_decide(&self, server: &TestServer, device: &Device, user: &str) -> Page {
-        let card = self.enter(server, &device.shown()).await;
+    pub async fn come_to_decide(&self, server: &TestServer, code: &str, user: &str) -> Page {
+        let card = self.enter(server, code).await;
         assert_eq!(card.heading(), "Is this your device?", "{}", card.body);
         let login = self.decide(&card, "continue").await;
         assert_eq!(login.heading(), "Sign in", "{}", login.body);
