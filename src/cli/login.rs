@@ -10,14 +10,13 @@ use super::output;
 use super::sign_ins::{DEV_ISSUER, Place, again, client, keeper, refused, secret};
 use crate::base::{Clock as _, SystemClock, SystemEntropy};
 use crate::config::Environment;
-use crate::fetch::{Fetch as _, Outgoing, Remote};
+use crate::fetch::Remote;
 use crate::model::Scope;
 use crate::rp::builtin;
-use crate::rp::device::{Codes, Decision, DeviceClient, DeviceError, Tokens};
+use crate::rp::device::{Codes, Decision, DeviceClient, DeviceError};
 use crate::rp::kept::SignIn;
-use crate::rp::provider::{DiscoveryError, Provider, discover, shown};
+use crate::rp::provider::{DiscoveryError, Provider, discover, name, shown};
 use crate::rp::qr::{Ink, Qr};
-use crate::token::relying;
 
 /// Sign in at any server that has the device flow, and keep the tokens for `pmp-auth token`
 ///
@@ -64,7 +63,7 @@ impl Login {
                 )));
             }
         };
-        let name = name(&remote, &provider, client_id, &tokens).await;
+        let name = name(&remote, &provider, &tokens.access).await;
         let sign_in = SignIn {
             issuer: provider.issuer.clone(),
             client_id: client_id.to_owned(),
@@ -166,20 +165,4 @@ fn usual_scopes(provider: &Provider) -> Option<String> {
     let wanted: Vec<&str> =
         usual.into_iter().filter(|scope| known.iter().any(|known| known == scope)).collect();
     (!wanted.is_empty()).then(|| wanted.join(" "))
-}
-
-/// Who signed in, by an ID token that can be believed; nothing depends on it.
-async fn name(
-    remote: &Remote,
-    provider: &Provider,
-    client_id: &str,
-    tokens: &Tokens,
-) -> Option<String> {
-    let id = tokens.id.as_ref()?;
-    let url = provider.jwks.as_deref()?;
-    let keys = remote.fetch(Outgoing { url, ..Outgoing::default() }).await.ok()?.json();
-    let now = SystemClock.now();
-    let claims = relying::check(id.reveal(), &keys, &provider.issuer, Some(client_id), now).ok()?;
-    let claim = |name: &str| claims[name].as_str();
-    claim("name").or_else(|| claim("preferred_username")).or_else(|| claim("email")).map(shown)
 }

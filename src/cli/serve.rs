@@ -31,7 +31,7 @@ pub(super) struct Serve {
     /// Listen here instead of where the configuration says
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// Need no file: memory storage, one tenant with a user and two clients, the demo at /demo
+    /// Need no file: memory storage, one tenant with a user and three clients, the demo at /demo
     #[arg(long, conflicts_with = "config")]
     dev: bool,
 }

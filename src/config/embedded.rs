@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Document, Environment, Faults, Settings};
 
 /// What `serve --dev` serves on `listen`: memory, the demo, one tenant `dev` with a user, a
-/// confidential client `web-app` and a public client `spa`, all secrets fresh.
+/// confidential client `web-app` and the public clients `spa` and `tv`, all secrets fresh.
 pub fn dev(listen: SocketAddr, environment: &Environment) -> Result<Settings, Faults> {
     let text = text(listen);
     let document = Document {
@@ -67,6 +67,11 @@ tenants:
         application_type: browser
         redirect_uris: [http://127.0.0.1:5173/callback, http://localhost:5173/callback]
         cors_origins: [http://127.0.0.1:5173, http://localhost:5173]
+      - client_id: tv
+        name: Your TV app
+        type: public
+        grants: [device_code, refresh_token]
+        scopes: [openid, profile, email, offline_access]
     users:
       - email: dev@example.com
         username: dev

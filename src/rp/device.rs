@@ -69,8 +69,6 @@ pub struct Tokens {
     pub expires_in: Option<Duration>,
     /// The refresh token.
     pub refresh: Option<Secret<String>>,
-    /// The ID token, unchecked.
-    pub id: Option<Secret<String>>,
     /// What was granted, where it is not what was asked for.
     pub scope: Option<String>,
 }
@@ -268,7 +266,6 @@ fn tokens(body: &Value) -> Result<Tokens, DeviceError> {
             .ok_or_else(|| DeviceError::Unexpected("`access_token` is missing".to_owned()))?,
         expires_in: seconds(&body["expires_in"]),
         refresh: secret("refresh_token"),
-        id: secret("id_token"),
         scope: body["scope"].as_str().map(str::to_owned),
     })
 }

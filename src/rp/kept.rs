@@ -338,7 +338,6 @@ mod tests {
             access: Secret::new("b".to_owned()),
             expires_in: Some(Duration::from_secs(5)),
             refresh: None,
-            id: None,
             scope: None,
         };
         let next = sign_in("x").with(new, Timestamp::from_seconds(10));

@@ -4,6 +4,7 @@ use serde_json::Value;
 use thiserror::Error;
 use url::Url;
 
+use crate::base::Secret;
 use crate::config::settings::is_loopback;
 use crate::fetch::{Fetch, FetchError, Outgoing};
 
@@ -18,8 +19,8 @@ pub struct Provider {
     pub device_authorization: Option<String>,
     /// Where tokens are given back (RFC 7009).
     pub revocation: Option<String>,
-    /// Where its public keys are.
-    pub jwks: Option<String>,
+    /// Where it says who the user is (OpenID Connect Core §5.3).
+    pub userinfo: Option<String>,
     /// What may be asked for; none when it does not say.
     pub scopes: Option<Vec<String>>,
     /// Whether a secret goes into the form rather than into `Authorization`.
@@ -159,11 +160,28 @@ fn read(body: &Value, asked: &str, document: &str) -> Result<Provider, Discovery
             .ok_or_else(|| unusable("it names no `token_endpoint`".to_owned()))?,
         device_authorization: endpoint("device_authorization_endpoint")?,
         revocation: endpoint("revocation_endpoint")?,
-        jwks: endpoint("jwks_uri")?,
+        userinfo: endpoint("userinfo_endpoint")?,
         scopes: strings("scopes_supported"),
         // RFC 8414 §2: where nothing is said, it is client_secret_basic.
         secret_in_form: has("client_secret_post") && !has("client_secret_basic"),
     })
+}
+
+/// What to call the user of an access token; none where the server does not say.
+pub async fn name(
+    fetch: &dyn Fetch,
+    provider: &Provider,
+    access: &Secret<String>,
+) -> Option<String> {
+    let url = provider.userinfo.as_deref()?;
+    let bearer = format!("Bearer {}", access.reveal());
+    let authorization = Some(bearer.as_str());
+    let answer = fetch.fetch(Outgoing { url, authorization, ..Outgoing::default() }).await.ok()?;
+    let user = answer.json();
+    ["name", "preferred_username", "email", "sub"]
+        .iter()
+        .find_map(|claim| user[*claim].as_str())
+        .map(shown)
 }
 
 /// Text from a server, fit for a terminal: without control characters, and not endless.

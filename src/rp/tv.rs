@@ -8,10 +8,10 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::builtin;
-use super::device::{Codes, Decision, DeviceClient, DeviceError, Tokens};
-use super::provider::{DiscoveryError, Provider, discover};
+use super::device::{Codes, Decision, DeviceClient, DeviceError};
+use super::provider::{DiscoveryError, Provider, discover, name};
 use crate::base::{Digest, Entropy, Secret, Timestamp, base64url};
-use crate::fetch::{Fetch, FetchError, Outgoing};
+use crate::fetch::Fetch;
 
 /// What the user is told of where the request came from.
 const AGENT: &str = "Demo TV (pmp-auth)";
@@ -79,9 +79,6 @@ pub enum TvError {
     /// It gives no codes.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// It does not answer.
-    #[error(transparent)]
-    Fetch(#[from] FetchError),
     /// There are 200 sets.
     #[error("all televisions are taken; come back in an hour")]
     Full,
@@ -132,7 +129,10 @@ impl Televisions {
     pub async fn follow(&self, fetch: &dyn Fetch, waiting: Waiting) {
         let client = client(fetch, &waiting.provider);
         let screen = match client.decision(&waiting.codes).await {
-            Ok(Decision::Granted(tokens)) => welcome(fetch, &waiting.provider, &tokens).await,
+            Ok(Decision::Granted(tokens)) => {
+                let name = name(fetch, &waiting.provider, &tokens.access).await;
+                Screen::Welcome { name: name.unwrap_or_else(|| "you".to_owned()) }
+            }
             Ok(Decision::Denied) => Screen::Denied,
             Ok(Decision::Expired) => Screen::Expired,
             Err(error) => Screen::Failed(error.to_string()),
@@ -166,17 +166,4 @@ fn key(cookie: &str) -> [u8; 32] {
 fn client<'a>(fetch: &'a dyn Fetch, provider: &'a Provider) -> DeviceClient<'a> {
     let client_id = builtin::TV;
     DeviceClient { fetch, provider, client_id, secret: None, agent: Some(AGENT) }
-}
-
-/// Asks who signed in (OpenID Connect Core §5.3).
-async fn welcome(fetch: &dyn Fetch, provider: &Provider, tokens: &Tokens) -> Screen {
-    let url = format!("{}/userinfo", provider.issuer);
-    let bearer = format!("Bearer {}", tokens.access.reveal());
-    let authorization = Some(bearer.as_str());
-    let answer = fetch.fetch(Outgoing { url: &url, authorization, ..Outgoing::default() }).await;
-    let user = answer.map(|answer| answer.json()).unwrap_or_default();
-    let name = ["name", "preferred_username", "email", "sub"]
-        .iter()
-        .find_map(|claim| user[*claim].as_str());
-    Screen::Welcome { name: name.unwrap_or("you").to_owned() }
 }

@@ -36,12 +36,18 @@ export class Browser {
     return target ? new URL(target, base).href : undefined;
   }
 
-  /** Goes from `url` through every page to `stopAt`; `answers` fills the forms by field name. */
+  /** Goes from `url` through every page to one without a form, and returns it. */
+  finish(url, answers) {
+    return this.walk(url, null, answers);
+  }
+
+  /** Goes from `url` through every page to `stopAt`; `answers` fills the forms by field name, and for
+   * buttons lists the values to press. */
   async walk(url, stopAt, answers) {
     let response = await this.fetch(url);
     for (let step = 0; step < 20; step += 1) {
       const onward = Browser.onward(response, url);
-      if (onward?.startsWith(stopAt)) return onward;
+      if (stopAt !== null && onward?.startsWith(stopAt)) return onward;
       if (onward) {
         url = onward;
         response = await this.fetch(url);
@@ -49,6 +55,7 @@ export class Browser {
       }
       const html = await response.text();
       const form = html.match(/<form\b[^>]*method="post"[^>]*>[\s\S]*?<\/form>/i)?.[0];
+      if (!form && stopAt === null && response.status === 200) return html;
       if (!form) throw new Error(`stuck at ${url} (${response.status})\n${this.trail.join("\n")}\n${html}`);
       const fields = new URLSearchParams();
       for (const [tag] of form.matchAll(/<input\b[^>]*>/gi)) {
@@ -58,7 +65,7 @@ export class Browser {
       }
       const button = [...form.matchAll(/<(button|input)\b[^>]*>/gi)]
         .map(([tag]) => tag)
-        .find((tag) => attribute(tag, "name") && answers[attribute(tag, "name")] === attribute(tag, "value") && /submit/i.test(tag));
+        .find((tag) => attribute(tag, "name") && [answers[attribute(tag, "name")]].flat().includes(attribute(tag, "value")) && /submit/i.test(tag));
       if (button) fields.set(attribute(button, "name"), attribute(button, "value"));
       url = new URL(attribute(form.match(/<form\b[^>]*>/i)[0], "action") ?? url, url).href;
       response = await this.fetch(url, {

@@ -1,8 +1,11 @@
 //! Real clients, each told the issuer URL and its credentials alone: they log in, refresh, and log
 //! out against a server in this process, on both durable engines.
 
+mod device;
 mod openidconnect;
 mod programs;
+
+use std::time::Duration;
 
 use pmp_auth::base::{Clock as _, SystemClock};
 use pmp_auth::storage::Engine;
@@ -25,22 +28,36 @@ tenants:
         client_secret: b7Qm2xVw9Lr4Tz8Kd1Hs6Yf3Np5Jc0Gq
         redirect_uris: ["http://127.0.0.1:9191/callback"]
         post_logout_redirect_uris: ["http://127.0.0.1:9191/bye"]
-        grants: [authorization_code, refresh_token, client_credentials]
+        grants: [authorization_code, refresh_token, client_credentials, device_code]
         scopes: [openid, profile, email, offline_access, "orders:read"]
       - client_id: spa
         type: public
         redirect_uris: ["http://127.0.0.1:9191/callback"]
         post_logout_redirect_uris: ["http://127.0.0.1:9191/bye"]
+      - client_id: tv
+        name: Acme on TV
+        type: public
+        grants: [device_code, refresh_token]
+        scopes: [openid, profile, email, offline_access]
+    device: {interval: 1s}
     users:
       - {email: ada@example.com, name: Ada Lovelace, password: plum tractor nine lagoon}
 "#;
 
-/// A server whose clock shows the real time, which real clients go by.
+/// A server whose clock shows the real time, which real clients go by, and goes on: devices are told
+/// off when they poll too early.
 async fn server(engine: Engine) -> TestServer {
     let server =
         TestServer::configured(engine, TENANT, |settings| settings.server.demo = true).await;
     server.clock.set(SystemClock.now());
     server.settle().await;
+    let clock = server.clock.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            clock.set(SystemClock.now());
+        }
+    });
     assert!(TENANT.contains(PASSWORD) && TENANT.contains(SECRET));
     server
 }

@@ -13,7 +13,7 @@ fn folder() -> PathBuf {
 }
 
 /// Runs a program to its end and shows what it said when it fails.
-fn run(server: &TestServer, program: &str, script: &str, variables: &[(&str, &str)]) {
+pub(super) fn run(server: &TestServer, program: &str, script: &str, variables: &[(&str, &str)]) {
     let mut command = Command::new(program);
     command.current_dir(folder()).arg(script);
     command.env("ISSUER", server.issuer("acme")).env("BASE_URL", &server.base);
@@ -28,9 +28,14 @@ fn run(server: &TestServer, program: &str, script: &str, variables: &[(&str, &st
 }
 
 /// Node.js of at least version 20: the system's, else the one that the npm package brings.
-fn node() -> String {
+pub(super) fn node() -> String {
     let own = folder().join("node_modules/node/bin/node");
     if own.exists() { own.display().to_string() } else { "node".to_owned() }
+}
+
+/// Python with the packages of `requirements.txt`.
+pub(super) fn python() -> String {
+    folder().join(".venv/bin/python").display().to_string()
 }
 
 async fn openid_client(engine: Engine) {
@@ -46,18 +51,18 @@ async fn authlib(engine: Engine, port: &str) {
     let server = TestServer::with(engine, &yaml).await;
     server.clock.set(pmp_auth::base::Clock::now(&pmp_auth::base::SystemClock));
     server.settle().await;
-    let python = folder().join(".venv/bin/python").display().to_string();
     let variables = [("CLIENT_ID", "web"), ("CLIENT_SECRET", SECRET), ("APP_PORT", port)];
-    run(&server, &python, "authlib_app.py", &variables);
+    run(&server, &python(), "authlib_app.py", &variables);
     server.stop().await;
 }
 
-async fn browser(engine: Engine) {
+/// Runs a script of the browser, which leaves at least so many screenshots in a folder of its own.
+async fn browser(engine: Engine, script: &str, least: usize) {
     let server = server(engine).await;
     let shots = Path::new(env!("CARGO_MANIFEST_DIR")).join("test-output/screenshots");
-    let shots = shots.join(engine.as_str()).display().to_string();
-    run(&server, &node(), "browser.mjs", &[("SCREENSHOTS", &shots)]);
-    assert!(std::fs::read_dir(&shots).unwrap().count() >= 30, "three looks at every page");
+    let shots = shots.join(engine.as_str()).join(script.trim_end_matches(".mjs"));
+    run(&server, &node(), script, &[("SCREENSHOTS", &shots.display().to_string())]);
+    assert!(std::fs::read_dir(&shots).unwrap().count() >= least, "every look at every page");
     server.stop().await;
 }
 
@@ -83,10 +88,20 @@ async fn a_starlette_app_with_authlib_logs_its_user_in_on_postgres() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_browser_logs_in_and_consents_with_and_without_scripts_on_sqlite() {
-    browser(Engine::Sqlite).await;
+    browser(Engine::Sqlite, "browser.mjs", 30).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_browser_logs_in_and_consents_with_and_without_scripts_on_postgres() {
-    browser(Engine::Postgres).await;
+    browser(Engine::Postgres, "browser.mjs", 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_phone_signs_a_television_in_with_and_without_scripts_on_sqlite() {
+    browser(Engine::Sqlite, "browser_device.mjs", 14).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_phone_signs_a_television_in_with_and_without_scripts_on_postgres() {
+    browser(Engine::Postgres, "browser_device.mjs", 14).await;
 }

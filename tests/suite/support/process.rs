@@ -31,7 +31,8 @@ impl From<Output> for Ended {
     }
 }
 
-fn command(dir: &Path, args: &[&str]) -> Command {
+/// The binary, to be run in `dir` with an empty environment.
+pub fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command.current_dir(dir).args(args).env_clear();
     command
@@ -71,7 +72,11 @@ pub struct Serving {
 impl Serving {
     /// Starts it and waits until it serves.
     pub fn start(dir: &Path, args: &[&str]) -> Self {
-        let mut command = command(dir, &[&["serve"], args].concat());
+        Self::of(command(dir, &[&["serve"], args].concat()))
+    }
+
+    /// Starts a command that serves and waits until it does.
+    pub fn of(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary starts");
         let stderr = BufReader::new(child.stderr.take().expect("its stderr"));
