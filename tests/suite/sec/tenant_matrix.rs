@@ -13,6 +13,7 @@ on_every_server! { every_route_is_closed_to_what_another_tenant_handed_out }
 /// The endpoints of a tenant; `the_matrix_has_every_route` holds them against the router.
 const ROUTES: &[(&str, &str)] = &[
     ("POST", "/token"),
+    ("POST", "/device_authorization"),
     ("POST", "/introspect"),
     ("POST", "/revoke"),
     ("GET", "/jwks.json"),
