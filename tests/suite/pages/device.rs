@@ -61,7 +61,9 @@ async fn a_user_enters_the_code_signs_in_and_allows(engine: Engine) {
     }
     let metrics = server.app.metrics.render();
     for state in ["viewed", "approved"] {
-        assert!(metrics.contains(&format!("pmp_auth_devices_total{{state=\"{state}\"}} 1")));
+        assert!(
+            metrics.contains(&format!("pmp_auth_device_requests_total{{state=\"{state}\"}} 1"))
+        );
     }
     // Sent once more, it says the same; the code itself is used up.
     let again = browser.decide(&page, "allow").await;

@@ -172,8 +172,8 @@ async fn sec_device_13() {
     assert_eq!(alerts.count(), 1);
     assert_eq!(logs.text().matches("many wrong device codes").count(), 1);
     let metrics = server.app.metrics.render();
-    assert!(metrics.contains("pmp_auth_devices_total{state=\"guessing\"} 1"), "{metrics}");
-    assert!(metrics.contains("pmp_auth_devices_total{state=\"guessed\"} 100"), "{metrics}");
+    assert!(metrics.contains("pmp_auth_device_requests_total{state=\"guessing\"} 1"), "{metrics}");
+    assert!(metrics.contains("pmp_auth_device_requests_total{state=\"guessed\"} 100"), "{metrics}");
     // From now on someone has to sign in before a code is looked at, right or wrong.
     let browser = Browser::new();
     for code in [any_code(), device.shown()] {

@@ -26,8 +26,6 @@ pub struct Device {
     pub digest: Digest<DeviceCode>,
     /// At which tenant.
     pub tenant: &'static str,
-    /// As which client.
-    pub client: &'static str,
 }
 
 /// What a device asks for.
@@ -91,7 +89,7 @@ impl TestServer {
         };
         let issued = tenant.store.issue_device(&device, now, &audit).await.unwrap();
         assert_eq!(issued, IssueDevice::Issued);
-        Device { code, digest, tenant: asks.tenant, client: asks.client }
+        Device { code, digest, tenant: asks.tenant }
     }
 
     /// The device as the store has it.
