@@ -64,11 +64,11 @@ macro_rules! migrations {
 
 /// Those of Postgres, in order.
 pub(super) const POSTGRES: &[Migration] =
-    migrations!("postgres", "001" 1 "initial_schema", "002" 2 "cheaper_writes");
+    migrations!("postgres", "001" 1 "initial_schema", "002" 2 "cheaper_writes", "003" 3 "api_keys");
 
 /// Those of SQLite, in order.
 pub(super) const SQLITE: &[Migration] =
-    migrations!("sqlite", "001" 1 "initial_schema", "002" 2 "cheaper_writes");
+    migrations!("sqlite", "001" 1 "initial_schema", "002" 2 "cheaper_writes", "003" 3 "api_keys");
 
 #[cfg(test)]
 mod tests {

@@ -133,6 +133,11 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
+    /// When it ends by itself: at the end of its grace after a rotation, else when it expires.
+    pub fn ends_at(&self) -> Timestamp {
+        self.grace_until.map_or(self.expires_at, |until| until.min(self.expires_at))
+    }
+
     /// Whether its times and state allow it at `now`. Its owner's state is another question.
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none()

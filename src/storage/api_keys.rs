@@ -1,13 +1,15 @@
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
 
 use super::{Change, Result};
-use crate::base::Timestamp;
+use crate::base::{Timestamp, hex};
 use crate::model::api_key::{ApiKey, ApiKeyId, Owner, PepperedDigest};
-use crate::model::{Audit, ClientId, UserId};
+use crate::model::{Audit, ClientId, Revocation, RevocationKey, UserId};
 
-/// API keys: made, found, used, rotated, revoked.
+/// API keys: made, found, used, rotated, revoked. They are dead while their owner is disabled, and
+/// deleted with it: with the user, or with the client that they name.
 #[async_trait]
 pub trait ApiKeys: Send + Sync {
     /// Keeps a new key, if its owner is live (user enabled, client not disabled) and has fewer than
@@ -25,7 +27,7 @@ pub trait ApiKeys: Send + Sync {
     async fn find_api_key(&self, id: ApiKeyId) -> Result<Option<ApiKeyRecord>>;
 
     /// The keys of an owner (of everybody when none), newest first, dead ones too as long as their
-    /// rows stand; at most `limit`, after `after`.
+    /// rows stand; at most `limit`, after `after` (nothing, when that is gone).
     async fn list_api_keys(
         &self,
         owner: Option<&OwnerId>,
@@ -42,8 +44,8 @@ pub trait ApiKeys: Send + Sync {
         to: &PepperedDigest,
     ) -> Result<bool>;
 
-    /// Makes `successor` in place of `id`, which stays good until `grace_until` (two live secrets).
-    /// A key is rotated once. Audits `api_key.rotated`.
+    /// Makes `successor`, of the same owner, in place of `id`, which stays good until `grace_until`
+    /// (two live secrets). A key is rotated once. Audits `api_key.rotated`.
     async fn rotate_api_key(
         &self,
         id: ApiKeyId,
@@ -60,7 +62,8 @@ pub trait ApiKeys: Send + Sync {
     /// Adds up uses, many keys in one statement; never a write per request.
     async fn note_api_key_uses(&self, uses: &[ApiKeyUse]) -> Result<()>;
 
-    /// How many live keys (unrevoked, unexpired) are under which pepper, by pepper id.
+    /// How many live keys (unrevoked, unexpired, not replaced for good) are under which pepper, by
+    /// pepper id.
     async fn count_api_keys_by_pepper(&self, now: Timestamp) -> Result<Vec<(u8, u64)>>;
 }
 
@@ -94,8 +97,9 @@ pub struct ApiKeyRecord {
     pub key: ApiKey,
     /// The digest of its secret.
     pub digest: PepperedDigest,
-    /// Whether its owner is enabled, as far as storage knows (clients of the configuration are
-    /// unknown to it and count as enabled unless disabled at run time).
+    /// Whether its owner is enabled, and the client through which a user made it, as far as storage
+    /// knows (clients of the configuration are unknown to it and count as enabled unless disabled at
+    /// run time).
     pub owner_live: bool,
 }
 
@@ -189,4 +193,93 @@ pub struct KnownPepper {
     pub id: u8,
     /// When it was retired.
     pub retired_at: Option<Timestamp>,
+}
+
+impl NewApiKey {
+    /// The key as it is stored: never used, never revoked, its networks without host bits.
+    pub(super) fn fresh(&self) -> ApiKey {
+        ApiKey {
+            allowed_ips: self.key.allowed_ips.iter().map(ipnet::IpNet::trunc).collect(),
+            last_used_at: None,
+            last_used_ip: None,
+            usage_count: 0,
+            revoked_at: None,
+            replaced_by: None,
+            grace_until: None,
+            ..self.key.clone()
+        }
+    }
+}
+
+/// Whether a key may be rotated.
+pub(super) fn rotate(key: &ApiKey, owner_live: bool, now: Timestamp) -> RotateApiKey {
+    if key.revoked_at.is_some() || key.expires_at <= now || !owner_live {
+        RotateApiKey::NotLive
+    } else if key.replaced_by.is_some() {
+        RotateApiKey::AlreadyRotated
+    } else {
+        RotateApiKey::Rotated
+    }
+}
+
+/// What a revoked key leaves in the log: for those at which it was good.
+pub(super) fn entry(key: &ApiKey, expires_at: Timestamp, at: Timestamp) -> Revocation {
+    Revocation {
+        key: RevocationKey::ApiKey(key.id.to_string()),
+        audience: Some(key.audiences.clone()).filter(|all| !all.is_empty()),
+        not_before: None,
+        expires_at,
+        at,
+    }
+}
+
+/// One entry for each key, in the order of their ids: the sum, and the last of them.
+pub(super) fn sum_up(uses: &[ApiKeyUse]) -> Vec<ApiKeyUse> {
+    let mut sums: BTreeMap<ApiKeyId, ApiKeyUse> = BTreeMap::new();
+    for used in uses {
+        sums.entry(used.id)
+            .and_modify(|sum| {
+                sum.count = sum.count.saturating_add(used.count);
+                if sum.last_at <= used.last_at {
+                    (sum.last_at, sum.last_ip) = (used.last_at, used.last_ip);
+                }
+            })
+            .or_insert_with(|| used.clone());
+    }
+    sums.into_values().collect()
+}
+
+/// The digest of a row; none for what no version of ours wrote, which no secret opens.
+pub(super) fn stored_digest(version: i64, text: &str) -> Option<PepperedDigest> {
+    let mut mac = [0; 32];
+    for (byte, digits) in mac.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    let pepper = u8::try_from(version).ok()?;
+    (hex(&mac) == text).then_some(PepperedDigest { pepper, mac })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stored_digest;
+    use crate::base::hex;
+
+    #[test]
+    fn only_what_we_would_write_is_read_as_a_digest() {
+        let text = hex(&[0xab; 32]);
+        assert_eq!(
+            stored_digest(7, &text).map(|digest| (digest.pepper, digest.mac)),
+            Some((7, [0xab; 32]))
+        );
+        for (version, text) in [
+            (256, text.as_str()),
+            (7, &text[1..]),
+            (7, &format!("{text}00")),
+            (7, &text.to_uppercase()),
+            (7, "a-hash"),
+            (7, ""),
+        ] {
+            assert_eq!(stored_digest(version, text), None, "{version} {text}");
+        }
+    }
 }

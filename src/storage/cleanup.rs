@@ -23,6 +23,8 @@ pub enum Kind {
     Attempts,
     /// Device codes.
     DeviceCodes,
+    /// API keys that ended.
+    ApiKeys,
     /// Signing keys that left the key set.
     SigningKeys,
     /// Audit records past their retention.
@@ -58,6 +60,7 @@ impl Kind {
             Self::PushedRequests => "pushed_requests",
             Self::Attempts => "attempts",
             Self::DeviceCodes => "device_codes",
+            Self::ApiKeys => "api_keys",
             Self::SigningKeys => "signing_keys",
             Self::AuditRecords => "audit_records",
             Self::Leases => "leases",
@@ -122,6 +125,12 @@ pub const KINDS: &[Horizon] = &[
         table: "device_codes",
         condition: "keep_until <= :now",
         because: "until a day after its end, so that late polls get the right answer",
+    },
+    Horizon {
+        kind: Kind::ApiKeys,
+        table: "api_keys",
+        condition: "keep_until <= :now",
+        because: "until 90 days after it ended, so that its owner can see what became of it",
     },
     Horizon {
         kind: Kind::SigningKeys,

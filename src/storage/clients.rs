@@ -21,9 +21,10 @@ pub trait Clients: Send + Sync {
     /// The run-time clients, by id.
     async fn list_clients(&self) -> Result<Vec<Client>>;
 
-    /// Deletes a run-time client with its grants, codes (of devices, too), consents and opaque tokens; whether there
-    /// was one. Each live grant leaves a `grant` entry that expires at its horizon, because signed
-    /// tokens outlive the rows. Audits `client.deleted`.
+    /// Deletes a run-time client with its grants, codes (of devices, too), consents, opaque tokens and
+    /// the API keys that name it; whether there was one. Each live grant leaves a `grant` entry that
+    /// expires at its horizon, because signed tokens outlive the rows, and each live key an `api_key`
+    /// entry that expires 60 s after the key would have. Audits `client.deleted`.
     async fn delete_client(&self, id: &ClientId, now: Timestamp, audit: &Audit) -> Result<bool>;
 
     /// Disables (or enables) any client. Disabling writes a `client` not-before of `change.now` + 10 s

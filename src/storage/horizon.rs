@@ -77,6 +77,11 @@ pub fn ended_session(ended_at: Timestamp) -> Timestamp {
     ended_at.plus(DAY)
 }
 
+/// `keep_until` of an API key that ends at `ends_at`, or ended: 90 days more, for lists and audit.
+pub fn ended_api_key(ends_at: Timestamp) -> Timestamp {
+    ends_at.plus(DAY * 90)
+}
+
 /// `delete_at` of a compromised key: it stays known for a year.
 pub fn compromised_key(now: Timestamp) -> Timestamp {
     now.plus(DAY * 365)

@@ -94,7 +94,9 @@ impl Engine {
 
 /// A store of state.
 #[async_trait]
-pub trait Storage: DeviceDirectory + Tenants + RevocationLog + RingChecks + Send + Sync {
+pub trait Storage:
+    DeviceDirectory + Peppers + RevocationLog + RingChecks + Tenants + Send + Sync
+{
     /// Which engine this is.
     fn engine(&self) -> Engine;
 
@@ -152,6 +154,7 @@ pub struct Change<'a> {
 /// needs: `&dyn Codes`, not `&TenantHandle`.
 pub trait TenantStore:
     AccessTokens
+    + ApiKeys
     + Attempts
     + AuditLog
     + Clients
@@ -172,6 +175,7 @@ pub trait TenantStore:
 
 impl<T> TenantStore for T where
     T: AccessTokens
+        + ApiKeys
         + Attempts
         + AuditLog
         + Clients

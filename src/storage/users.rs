@@ -59,8 +59,8 @@ pub trait Users: Send + Sync {
         change: &Change<'_>,
     ) -> Result<ChangeUser>;
 
-    /// Deletes: as disabling, and the user's personal data, consents and sessions are gone. Audits
-    /// `user.deleted`.
+    /// Deletes: as disabling, and the user's personal data, consents, sessions and API keys are gone.
+    /// Audits `user.deleted`.
     async fn delete_user(&self, id: UserId, change: &Change<'_>) -> Result<ChangeUser>;
 }
 

@@ -74,6 +74,7 @@ impl Sweep {
                     rows.remove_session(id);
                 }
             }
+            Kind::ApiKeys => self.retain(&mut rows.api_keys, |row| row.keep_until),
             Kind::SigningKeys => rows
                 .keys
                 .retain(|_, row| !row.delete_at.is_some_and(|at| self.takes(at)) || dry_run),

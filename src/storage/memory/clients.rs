@@ -3,6 +3,7 @@ use std::collections::btree_map::Entry;
 use async_trait::async_trait;
 
 use super::MemoryTenant;
+use super::api_keys::take_api_keys;
 use super::state::Concerned;
 use crate::base::Timestamp;
 use crate::model::audit::Action;
@@ -44,6 +45,9 @@ impl Clients for MemoryTenant {
             // Its signed tokens outlive its rows: each live grant leaves its entry.
             for (grant, horizon) in rows.revoke_grants(|grant| grant.client == *id) {
                 change.revoke(RevocationKey::Grant(grant.to_string()), horizon, now);
+            }
+            for entry in take_api_keys(rows, id, now) {
+                change.append(entry);
             }
             rows.grants.retain(|_, row| row.grant.client != *id);
             rows.codes.retain(|_, row| row.client != *id);

@@ -7,6 +7,7 @@
 //! `Unavailable`, and nothing that was promised is forgotten.
 
 mod access_tokens;
+mod api_keys;
 mod attempts;
 mod audit_log;
 mod cleanup;
@@ -18,6 +19,7 @@ mod grants;
 mod jtis;
 mod keys;
 mod log;
+mod peppers;
 mod pushed;
 mod revocations;
 mod ring;

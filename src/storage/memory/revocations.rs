@@ -117,6 +117,12 @@ fn apply(state: &mut State, entry: &LogEntry, now: Timestamp) {
                 row.keep_until = horizon::ended_session(now);
             }
         }
+        RevocationKey::ApiKey(id) => {
+            let row = id.parse().ok().and_then(|id| rows.api_keys.get_mut(&id));
+            if let Some(row) = row.filter(|row| row.key.revoked_at.is_none()) {
+                row.revoke(now);
+            }
+        }
         _ => {}
     }
 }

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::state::Change;
 use crate::base::{Digest, Timestamp};
+use crate::model::api_key::{ApiKey, ApiKeyId, Owner, PepperedDigest};
 use crate::model::audit::AuditRecord;
 use crate::model::code::{Code, CodeTerms};
 use crate::model::consent::Consent;
@@ -37,6 +38,7 @@ pub(super) struct Rows {
     pub(super) jtis: HashMap<(String, [u8; 32]), Timestamp>,
     pub(super) pushed: HashMap<Digest<PushedRequest>, (String, Timestamp)>,
     pub(super) attempts: HashMap<Digest<LimitKey>, horizon::Counter>,
+    pub(super) api_keys: HashMap<ApiKeyId, ApiKeyRow>,
     pub(super) keys: BTreeMap<String, KeyRow>,
     pub(super) audits: VecDeque<AuditRow>,
 }
@@ -97,6 +99,19 @@ impl DeviceRow {
     }
 }
 
+pub(super) struct ApiKeyRow {
+    pub(super) key: ApiKey,
+    pub(super) digest: PepperedDigest,
+    pub(super) keep_until: Timestamp,
+}
+
+impl ApiKeyRow {
+    pub(super) fn revoke(&mut self, now: Timestamp) {
+        self.key.revoked_at = Some(now);
+        self.keep_until = self.keep_until.min(horizon::ended_api_key(now));
+    }
+}
+
 pub(super) struct KeyRow {
     pub(super) key: SigningKeyRecord,
     pub(super) delete_at: Option<Timestamp>,
@@ -121,6 +136,12 @@ impl Rows {
 
     pub(super) fn client_is_live(&self, id: &ClientId) -> bool {
         !self.disabled_clients.contains_key(id)
+    }
+
+    /// Whether the owner of an API key is, and the client that the key names.
+    pub(super) fn owner_is_live(&self, owner: &Owner) -> bool {
+        owner.user().is_none_or(|user| self.user_is_live(user))
+            && owner.client().is_none_or(|client| self.client_is_live(client))
     }
 
     pub(super) fn session_is_live(&self, id: SessionId, now: Timestamp) -> bool {

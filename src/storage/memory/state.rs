@@ -18,6 +18,8 @@ pub(super) struct State {
     rows: HashMap<TenantUid, Rows>,
     pub(super) log: Log,
     pub(super) ring: BTreeMap<u8, [u8; 32]>,
+    /// Check values of peppers, and when each was retired.
+    pub(super) peppers: BTreeMap<u8, ([u8; 32], Option<Timestamp>)>,
 }
 
 impl State {

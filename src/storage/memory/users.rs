@@ -132,6 +132,7 @@ impl Users for MemoryTenant {
             rows.usernames.retain(|_, user| *user != id);
             rows.emails.retain(|_, user| *user != id);
             rows.consents.retain(|(user, _), _| *user != id);
+            rows.api_keys.retain(|_, row| row.key.owner.user() != Some(id));
             rows.cookies.retain(|_, session| {
                 rows.sessions.get(session).is_some_and(|row| row.session.user != id)
             });

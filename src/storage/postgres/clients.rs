@@ -31,7 +31,7 @@ const LIST: &str = "SELECT metadata::text AS metadata FROM clients WHERE tenant_
 
 const LOCK: &str = "SELECT 1 FROM clients WHERE tenant_uid = $1 AND client_id = $2 FOR UPDATE";
 
-/// Signed tokens outlive the rows: each live grant leaves its entry.
+/// Signed tokens outlive the rows: each live grant and each live API key leaves its entry.
 const DELETE: &str = concat!(
     "WITH cli AS (DELETE FROM clients WHERE tenant_uid = $1 AND client_id = $7 RETURNING 1),
      g AS (
@@ -48,13 +48,20 @@ const DELETE: &str = concat!(
      t AS (
        DELETE FROM access_tokens WHERE tenant_uid = $1 AND client_id = $7
          AND EXISTS (SELECT 1 FROM cli)),
+     k AS (
+       DELETE FROM api_keys WHERE tenant_uid = $1 AND client_id = $7 AND EXISTS (SELECT 1 FROM cli)
+       RETURNING id, audiences, revoked_at, least(expires_at, grace_until) AS ends_at),
      st AS (
        DELETE FROM client_states WHERE tenant_uid = $1 AND client_id = $7
          AND EXISTS (SELECT 1 FROM cli)),
      rv AS (
-       SELECT 'grant' AS kind, id::text AS key, NULL::timestamptz AS nbf, keep_until AS exp
-       FROM g WHERE state = 'live'), ",
-    revoke!(),
+       SELECT 'grant' AS kind, id::text AS key, NULL::timestamptz AS nbf, keep_until AS exp,
+         NULL::text[] AS aud
+       FROM g WHERE state = 'live'
+       UNION ALL
+       SELECT 'api_key', id::text, NULL, ends_at + interval '60 seconds', nullif(audiences, '{}')
+       FROM k WHERE revoked_at IS NULL AND ends_at > $2), ",
+    revoke!("rv.aud"),
     ", ev AS (
        SELECT 'client.deleted' AS action, NULL::uuid AS user_id, $7 AS client_id,
          NULL::uuid AS session_id, NULL::text AS resource_type, NULL::text AS resource_id,

@@ -58,7 +58,8 @@ const REASSERT: &str = "WITH e AS MATERIALIZED (
          AND sessions.session_id = CASE WHEN lost.kind = 'session' THEN lost.key::uuid END
          AND sessions.status = 'active'),
      k AS (
-       UPDATE api_keys SET revoked_at = $1 FROM lost
+       UPDATE api_keys SET revoked_at = $1,
+         keep_until = least(keep_until, $1 + interval '90 days') FROM lost
        WHERE api_keys.tenant_uid = lost.tenant_uid AND lost.kind = 'api_key'
          AND api_keys.id::text = lost.key AND api_keys.revoked_at IS NULL)
      SELECT tenant_uid, kind, key, aud, nbf, exp, at FROM lost";

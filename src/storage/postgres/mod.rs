@@ -7,6 +7,7 @@
 //! argument; only the epoch and the transaction ids are the server's own.
 
 mod access_tokens;
+mod api_keys;
 mod attempts;
 mod audit_log;
 mod cleanup;
@@ -21,6 +22,7 @@ mod jtis;
 mod keys;
 mod log;
 mod notify;
+mod peppers;
 mod pool;
 mod pushed;
 mod redeem;

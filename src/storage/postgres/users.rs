@@ -129,6 +129,7 @@ const DELETE: &str = end_all!(
      WHERE tenant_uid = $1 AND id = $7 AND num_nulls(deleted_at) = 1 AND $9::timestamptz IS NOT NULL",
     "'user.deleted'",
     "DELETE FROM sessions WHERE tenant_uid = $1 AND user_id = (SELECT id FROM usr)),
+     k AS (DELETE FROM api_keys WHERE tenant_uid = $1 AND user_id = (SELECT id FROM usr)),
      c AS (DELETE FROM consents WHERE tenant_uid = $1 AND user_id = (SELECT id FROM usr)"
 );
 

@@ -151,11 +151,13 @@ impl Tx {
         }
         // Its signed tokens outlive its rows: each live grant leaves its entry.
         self.revoke_grants(tenant, of_client(tenant, id, now), now, None).await?;
+        self.revoke_api_keys_of(tenant, id, now).await?;
         for delete in [
             "DELETE FROM grants WHERE tenant_uid = ?1 AND client_id = ?2",
             "DELETE FROM authorization_codes WHERE tenant_uid = ?1 AND client_id = ?2",
             "DELETE FROM device_codes WHERE tenant_uid = ?1 AND client_id = ?2",
             "DELETE FROM access_tokens WHERE tenant_uid = ?1 AND client_id = ?2",
+            "DELETE FROM api_keys WHERE tenant_uid = ?1 AND client_id = ?2",
             "DELETE FROM consents WHERE tenant_uid = ?1 AND client_id = ?2",
             "DELETE FROM client_states WHERE tenant_uid = ?1 AND client_id = ?2",
         ] {

@@ -10,6 +10,7 @@
 //! digests are blobs, JSON is text. The schema itself belongs to `migrate/`.
 
 mod access_tokens;
+mod api_keys;
 mod attempts;
 mod audit_log;
 mod cleanup;
@@ -23,6 +24,7 @@ mod file;
 mod grants;
 mod jtis;
 mod keys;
+mod peppers;
 mod pushed;
 mod redeem;
 mod refresh;

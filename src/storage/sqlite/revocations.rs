@@ -1,11 +1,13 @@
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 
+use super::api_keys::end_api_key;
 use super::audit_log::record;
 use super::error::unreadable;
 use super::row::{Columns, to_json};
 use super::{Sqlite, SqliteTenant, Tx, sql};
 use crate::base::Timestamp;
+use crate::model::api_key::ApiKeyId;
 use crate::model::{Action, Audit, GrantId, Revocation, RevocationKey, SessionId, TenantUid};
 use crate::storage::{
     LogCursor, LogEntry, LogPage, Result, RevocationLog, Revocations, Tail, horizon,
@@ -88,6 +90,10 @@ impl Tx {
                     horizon::ended_session(now),
                 ))
                 .await?;
+            }
+            RevocationKey::ApiKey(id) => {
+                let Ok(id) = id.parse::<ApiKeyId>() else { return Ok(()) };
+                self.run(end_api_key(tenant, id, now)).await?;
             }
             _ => {}
         }

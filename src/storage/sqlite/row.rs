@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::error::{unavailable, unreadable};
 use crate::base::Timestamp;
+use crate::model::api_key::ApiKeyId;
 use crate::model::{GrantId, SessionId, UserId};
 use crate::storage::{Result, StoreError};
 
@@ -26,7 +27,7 @@ macro_rules! ids {
         }
     )*};
 }
-ids!(GrantId, SessionId, UserId);
+ids!(ApiKeyId, GrantId, SessionId, UserId);
 
 /// Reads columns by name, into the model's types.
 pub(super) trait Columns {

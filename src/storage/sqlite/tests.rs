@@ -23,8 +23,10 @@ const NOW: Timestamp = Timestamp::from_seconds(1_800_000_000);
 const UP: &str = concat!(
     include_str!("../../../migrations/sqlite/001_initial_schema.up.sql"),
     include_str!("../../../migrations/sqlite/002_cheaper_writes.up.sql"),
+    include_str!("../../../migrations/sqlite/003_api_keys.up.sql"),
 );
 const DOWN: &str = concat!(
+    include_str!("../../../migrations/sqlite/003_api_keys.down.sql"),
     include_str!("../../../migrations/sqlite/002_cheaper_writes.down.sql"),
     include_str!("../../../migrations/sqlite/001_initial_schema.down.sql"),
 );

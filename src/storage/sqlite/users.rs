@@ -227,6 +227,8 @@ impl Tx {
         self.end_for_good(tenant, id, change).await?;
         let sessions = "DELETE FROM sessions WHERE tenant_uid = ?1 AND user_id = ?2";
         self.run(sql!(sessions, tenant, id)).await?;
+        let api_keys = "DELETE FROM api_keys WHERE tenant_uid = ?1 AND user_id = ?2";
+        self.run(sql!(api_keys, tenant, id)).await?;
         let consents = "DELETE FROM consents WHERE tenant_uid = ?1 AND user_id = ?2";
         self.run(sql!(consents, tenant, id)).await?;
         let mut audited = record(Action::UserDeleted, change.now, change.audit);

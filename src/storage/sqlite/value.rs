@@ -5,6 +5,7 @@ use sqlx::sqlite::{Sqlite, SqliteArguments};
 use uuid::Uuid;
 
 use crate::base::{Digest, Timestamp};
+use crate::model::api_key::ApiKeyId;
 use crate::model::{ClientId, GrantId, Scope, SessionId, TenantUid, UserId};
 
 /// A statement with its values.
@@ -45,6 +46,7 @@ values! {
     UserId: |id| id.0;
     SessionId: |id| id.0;
     GrantId: |id| id.0;
+    ApiKeyId: |id| id.0;
     Uuid: |id| id;
     &str: |text| text;
     String: |text| text;

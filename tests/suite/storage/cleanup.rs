@@ -6,6 +6,7 @@ use pmp_auth::model::limit::LimitRule;
 use pmp_auth::model::{RevocationKey, SessionId};
 use pmp_auth::storage::{EndReason, KINDS, Kind, NewGrant, RedeemCode, Redemption};
 
+use super::api_keys::{made, of_client};
 use super::make::*;
 use crate::support::engines::Bed;
 use crate::support::race::{RACERS, race};
@@ -46,6 +47,7 @@ async fn fill(bed: &Bed) {
         let _ = t.remember_jti("p", &[1; 32], after(60), NOW).await.unwrap();
         t.push_request(&digest("id"), "x", after(60), NOW).await.unwrap();
         asked(&t).await;
+        made(&t, &of_client("app")).await;
         let rule = LimitRule {
             free: 1,
             first_delay: Duration::ZERO,
@@ -93,6 +95,7 @@ async fn what_has_ended_goes_by_kind_and_a_dry_run_deletes_nothing(bed: Bed) {
     assert_eq!(of(Kind::Grants), 2);
     assert_eq!(of(Kind::Sessions), 2);
     assert_eq!(of(Kind::DeviceCodes), 2);
+    assert_eq!(of(Kind::ApiKeys), 2);
     assert!(of(Kind::AuditRecords) >= 10, "{all:?}");
     assert_eq!(t.list_users(None, 10).await.unwrap().len(), 1);
     assert_eq!(t.list_keys().await.unwrap().len(), 1);

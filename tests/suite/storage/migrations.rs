@@ -11,20 +11,24 @@ use crate::support::postgres::Database;
 use crate::support::race::race;
 use crate::support::temp::TempDir;
 
-const ALL: [&str; 2] = ["001_initial_schema", "002_cheaper_writes"];
-const UP: [&str; 2] = [
+const ALL: [&str; 3] = ["001_initial_schema", "002_cheaper_writes", "003_api_keys"];
+const UP: [&str; 3] = [
     include_str!("../../../migrations/postgres/001_initial_schema.up.sql"),
     include_str!("../../../migrations/postgres/002_cheaper_writes.up.sql"),
+    include_str!("../../../migrations/postgres/003_api_keys.up.sql"),
 ];
-const DOWN: [&str; 2] = [
+const DOWN: [&str; 3] = [
+    include_str!("../../../migrations/postgres/003_api_keys.down.sql"),
     include_str!("../../../migrations/postgres/002_cheaper_writes.down.sql"),
     include_str!("../../../migrations/postgres/001_initial_schema.down.sql"),
 ];
-const SQLITE_UP: [&str; 2] = [
+const SQLITE_UP: [&str; 3] = [
     include_str!("../../../migrations/sqlite/001_initial_schema.up.sql"),
     include_str!("../../../migrations/sqlite/002_cheaper_writes.up.sql"),
+    include_str!("../../../migrations/sqlite/003_api_keys.up.sql"),
 ];
-const SQLITE_DOWN: [&str; 2] = [
+const SQLITE_DOWN: [&str; 3] = [
+    include_str!("../../../migrations/sqlite/003_api_keys.down.sql"),
     include_str!("../../../migrations/sqlite/002_cheaper_writes.down.sql"),
     include_str!("../../../migrations/sqlite/001_initial_schema.down.sql"),
 ];
@@ -56,7 +60,7 @@ mod postgres {
         assert_eq!((second.present, second.applied), (all(), vec![]));
         let history =
             "SELECT version || ' ' || action || ' ' || outcome FROM schema_migration_history";
-        assert_eq!(database.psql(history).trim(), "001 up ok\n002 up ok");
+        assert_eq!(database.psql(history).trim(), "001 up ok\n002 up ok\n003 up ok");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -78,11 +82,11 @@ mod postgres {
             database.psql(file);
         }
         let unknown = "SELECT count(*) FROM schema_migrations WHERE checksum = 'by-hand'";
-        assert_eq!(database.psql(unknown).trim(), "2");
+        assert_eq!(database.psql(unknown).trim(), "3");
         let report = migrate::postgres::up(&at(&database)).await.unwrap();
-        assert_eq!((report.present.len(), report.applied.len()), (2, 0));
+        assert_eq!((report.present.len(), report.applied.len()), (3, 0));
         let known = "SELECT count(*) FROM schema_migrations WHERE length(checksum) = 64";
-        assert_eq!(database.psql(known).trim(), "2");
+        assert_eq!(database.psql(known).trim(), "3");
         assert_eq!(database.psql("SELECT cleanup_expired_data()").trim(), "0");
     }
 
@@ -105,14 +109,34 @@ mod postgres {
     }
 
     #[tokio::test]
-    async fn the_second_migration_alone_can_be_undone_and_done_again_with_the_same_epoch() {
+    async fn the_second_migration_can_be_undone_and_done_again_with_the_same_epoch() {
         let database = Database::new();
         let epoch = || database.psql("SELECT revocation_epoch()");
         let with = epoch();
         database.psql(DOWN[0]);
+        database.psql(DOWN[1]);
         assert_eq!(epoch(), with);
-        assert_eq!(names(&migrate::postgres::up(&at(&database)).await.unwrap()), [ALL[1]]);
+        assert_eq!(names(&migrate::postgres::up(&at(&database)).await.unwrap()), ALL[1..]);
         assert_eq!(epoch(), with);
+    }
+
+    #[tokio::test]
+    async fn api_keys_from_before_are_kept_until_90_days_after_they_ended() {
+        let database = Database::new();
+        database.psql(DOWN[0]);
+        database.psql(
+            "INSERT INTO api_keys (client_id, name, api_key_hash, expires_at, revoked_at, grace_until)
+             VALUES ('c', 'never ends', 'a', NULL, NULL, NULL),
+               ('c', 'expires', 'b', '2020-01-11Z', NULL, NULL),
+               ('c', 'revoked', 'c', '2020-01-11Z', '2020-01-02Z', '2020-01-03Z'),
+               ('c', 'rotated', 'd', '2020-01-11Z', NULL, '2020-01-03Z')",
+        );
+        assert_eq!(names(&migrate::postgres::up(&at(&database)).await.unwrap()), ALL[2..]);
+        let kept = "SELECT name, keep_until = least(expires_at, revoked_at, grace_until)
+            + interval '90 days' FROM api_keys ORDER BY api_key_hash";
+        let kept = database.psql(kept);
+        assert_eq!(kept.trim(), "never ends|\nexpires|t\nrevoked|t\nrotated|t");
+        assert_eq!(database.psql("SELECT cleanup_expired_data()").trim(), "3");
     }
 
     #[tokio::test]
@@ -226,7 +250,7 @@ mod sqlite {
             run(&dir, file).await;
         }
         let report = up(&dir).await.unwrap();
-        assert_eq!((report.present.len(), report.applied.len()), (2, 0));
+        assert_eq!((report.present.len(), report.applied.len()), (3, 0));
     }
 
     #[tokio::test]

@@ -1,6 +1,8 @@
 //! Every storage method on every engine: each outcome, races, tenants apart, restarts, cleanup.
 
 mod access_tokens;
+mod api_keys;
+mod api_keys_at_once;
 mod attempts;
 mod audit_log;
 mod cleanup;
@@ -17,9 +19,11 @@ mod keys;
 pub mod make;
 mod memory;
 mod migrations;
+mod peppers;
 mod postgres_only;
 mod pushed;
 mod random;
+mod random_api_keys;
 mod random_devices;
 mod refresh;
 mod revocations;

@@ -362,9 +362,20 @@ async fn rows_written_by_hand_are_as_good_as_ours(bed: Bed) {
     bed.place.sql("UPDATE users SET email = 'root@example.com'").await;
     let login = pmp_auth::model::user::LoginName::canonical("root@example.com");
     assert!(t.find_user_by_login(&login).await.unwrap().is_some());
+    // Without an end, an owner's digest or a pepper of ours it opens nothing, but it is seen.
+    let listed = t.list_api_keys(None, None, 10).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert!(listed[0].name == "migrated-legacy" && !listed[0].is_live(listed[0].created_at));
+    assert_eq!(t.find_api_key(listed[0].id).await.unwrap(), None);
+    let revoked = t.revoke_api_key(listed[0].id, &change(NOW)).await.unwrap();
+    assert_eq!(revoked, pmp_auth::storage::RevokeApiKey::Revoked);
     let printed = "SELECT version, filename, execution_time_ms >= 0 FROM schema_migrations
         ORDER BY applied_at DESC LIMIT 10";
-    let applied = ["002|002_cheaper_writes.up.sql|t", "001|001_initial_schema.up.sql|t"];
+    let applied = [
+        "003|003_api_keys.up.sql|t",
+        "002|002_cheaper_writes.up.sql|t",
+        "001|001_initial_schema.up.sql|t",
+    ];
     assert_eq!(bed.place.sql(printed).await, applied);
     let held = "SELECT email, failed_login_attempts, account_locked_until FROM users
         WHERE failed_login_attempts > 0";

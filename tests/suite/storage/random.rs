@@ -17,6 +17,7 @@ use pmp_auth::storage::{
 };
 
 use super::make::*;
+use super::random_api_keys::{self, ApiKeyStep, ApiKeys};
 use super::random_devices::{self, DeviceStep, Devices};
 use crate::support::engines::Bed;
 
@@ -113,6 +114,7 @@ enum Step {
     CompromiseKey(String),
     Cleanup(bool),
     Device(DeviceStep),
+    ApiKey(ApiKeyStep),
 }
 
 /// What has been made so far, in one tenant.
@@ -128,6 +130,7 @@ struct World {
     tokens: Vec<NewOpaqueToken>,
     keys: usize,
     devices: Devices,
+    api_keys: ApiKeys,
 }
 
 /// Two clients, so that one is sometimes the wrong one.
@@ -137,7 +140,7 @@ pub fn some_client(dice: &mut Dice) -> ClientId {
 
 impl World {
     fn plan(&mut self, dice: &mut Dice, now: Timestamp) -> Option<Step> {
-        Some(match dice.below(50) {
+        Some(match dice.below(57) {
             0 | 1 => Step::CreateUser(new_user(["ada", "bob", "cyd", "dan", "eve"][dice.below(5)])),
             2 if dice.one_in(6) => {
                 let keep = dice.pick(&self.sessions).map(|session| session.id);
@@ -180,6 +183,7 @@ impl World {
             },
             38 => self.key(dice, now),
             39 => Step::Cleanup(dice.one_in(2)),
+            50.. => Step::ApiKey(self.api_keys.plan(dice, &self.users, now)?),
             40.. => Step::Device(self.devices.plan(dice, &self.sessions, now)?),
             _ => return None,
         })
@@ -340,6 +344,7 @@ impl World {
                     self.issued.push(issued);
                 }
             }
+            Step::ApiKey(step) => self.api_keys.learn(step, text),
             _ => {}
         }
     }
@@ -413,6 +418,7 @@ async fn run(bed: &Bed, t: &TenantHandle, step: &Step, now: Timestamp) -> Told {
             }))
         }
         Step::Device(step) => random_devices::run(t, step, now).await,
+        Step::ApiKey(step) => random_api_keys::run(t, step, now).await,
         other => run_simple(t, other, now).await,
     }
 }
@@ -534,7 +540,7 @@ async fn log(bed: &Bed, now: Timestamp) -> Vec<String> {
     let page = bed.revocation_snapshot(now).await.unwrap();
     let ours = page.entries.iter().map(|entry| &entry.revocation).filter(|r| r.at >= NOW);
     let line = |r: &pmp_auth::model::Revocation| {
-        format!("{} {:?} {:?} {}", r.at, r.key, r.not_before, r.expires_at)
+        format!("{} {:?} {:?} {:?} {}", r.at, r.key, r.audience, r.not_before, r.expires_at)
     };
     let mut lines: Vec<_> = ours.map(line).collect();
     lines.sort_unstable();

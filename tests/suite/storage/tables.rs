@@ -10,6 +10,7 @@ use pmp_auth::model::consent::Consent;
 use pmp_auth::model::limit::LimitRule;
 use pmp_auth::storage::{Engine, KINDS};
 
+use super::api_keys::{made, of_client};
 use super::make::*;
 use crate::support::engines::Bed;
 
@@ -33,7 +34,6 @@ const KEPT: &[(&str, &str)] = &[
     ("client_states", "until someone enables the client"),
     ("users", "until someone deletes the user"),
     ("consents", "until someone withdraws it"),
-    ("api_keys", "until someone deletes the key"),
     ("failed_login_attempts", "nothing is written to it yet"),
 ];
 
@@ -94,15 +94,11 @@ async fn fill(bed: &Bed, uid: &TenantUid) {
     };
     let _ = t.attempt(&digest("k"), &rule, NOW).await.unwrap();
     let _ = t.add_first_key(&key(&format!("{uid}-1"), ES256, NOW), &AUDIT).await.unwrap();
-    // Tables whose operations are still to come.
-    for sql in [
-        format!(
-            "INSERT INTO api_keys (tenant_uid, name, api_key_hash) VALUES ('{uid}', 'k', '{uid}')"
-        ),
-        format!("INSERT INTO failed_login_attempts (tenant_uid, reason) VALUES ('{uid}', 'r')"),
-    ] {
-        bed.place.sql(&sql).await;
-    }
+    made(&t, &of_client("app")).await;
+    // A table whose operations are still to come.
+    let sql =
+        format!("INSERT INTO failed_login_attempts (tenant_uid, reason) VALUES ('{uid}', 'r')");
+    bed.place.sql(&sql).await;
 }
 
 async fn counts(bed: &Bed, uid: &TenantUid) -> BTreeMap<String, u64> {
