@@ -8,7 +8,6 @@ mod readiness;
 mod start;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio_util::sync::CancellationToken;
@@ -57,18 +56,23 @@ pub struct App {
     discipline: Option<Arc<DisciplinedClock>>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    stopping: AtomicBool,
+    stopping: CancellationToken,
 }
 
 impl App {
     /// Whether a shutdown has begun: not ready any more.
     pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
+        self.stopping.is_cancelled()
     }
 
-    /// Begins a shutdown: readiness goes first, so that nobody sends more.
+    /// Is cancelled when a shutdown begins: for what would otherwise go on for long.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.stopping
+    }
+
+    /// Begins a shutdown: readiness goes first, so that nobody sends more; who waits is answered.
     pub fn begin_stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+        self.stopping.cancel();
         self.services.devices.begin_stop();
     }
 
@@ -97,7 +101,9 @@ impl App {
 
     /// Brings metrics that others count up to date.
     pub fn observe(&self) {
-        let fresh = self.services.revocations.is_fresh(self.clock.now());
+        let (view, now) = (&self.services.revocations, self.clock.now());
+        let fresh = view.is_fresh(now);
+        self.metrics.feed_lags(now.since(view.as_of()));
         self.metrics.observe(self.store.round_trips(), self.services.recorder.dropped(), fresh);
     }
 }

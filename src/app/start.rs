@@ -1,5 +1,4 @@
 use std::io;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use thiserror::Error;
@@ -150,9 +149,10 @@ impl App {
             discipline,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-            stopping: AtomicBool::new(false),
+            stopping: CancellationToken::new(),
         });
         app.passwords.report_to(Arc::clone(&app.metrics));
+        app.services.revocations.report_to(Arc::clone(&app.metrics));
         app.start_tasks();
         Ok(app)
     }

@@ -1,11 +1,15 @@
 //! Every route on one page.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
+use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
 
 use super::{Edge, demo, layer, oauth, oidc, ops, pages, reply};
 
@@ -17,6 +21,8 @@ fn tenant() -> Router<Edge> {
         .route("/device_authorization", post(oauth::device_authorization::post))
         .route("/introspect", post(oauth::introspect::post))
         .route("/revoke", post(oauth::revoke::post))
+        .route("/revocations", get(oauth::revocations::get).layer(gzip()))
+        .route("/revocations/poll", post(oauth::revocations::post).layer(gzip()))
         .route("/jwks.json", get(oauth::jwks::get))
         .route("/userinfo", get(oidc::userinfo::get).post(oidc::userinfo::post))
         .route("/.well-known/openid-configuration", get(oidc::discovery::get))
@@ -36,6 +42,12 @@ fn tenant() -> Router<Edge> {
 /// stands at the place of a tenant's own.
 fn with_slug() -> Router<Edge> {
     tenant().route("/device", get(pages::device::get).post(pages::device::post))
+}
+
+/// For large answers that no stranger has a hand in. Streams of events are left as they are: each
+/// would need a window of its own, and every event a flush.
+fn gzip() -> CompressionLayer {
+    CompressionLayer::new().gzip(true).quality(CompressionLevel::Fastest)
 }
 
 /// What stands at fixed places beside the tenants.
@@ -106,10 +118,21 @@ pub(super) fn is_harmless(route: &str) -> bool {
     sharing(route) == Sharing::Everyone
         || route.ends_with("/brand.css")
         || route.ends_with("/logo")
+        || route.ends_with("/revocations")
         || matches!(
             route,
             "/assets/{name}" | "/livez" | "/readyz" | "/startupz" | "/metrics" | "/demo"
         )
+}
+
+/// How long the handler of a route has: those that may wait for something to happen, as long as
+/// they let a caller wait and then some.
+pub(super) fn patience(route: &str) -> Duration {
+    let below_issuer = route.strip_prefix("/t/{slug}").unwrap_or(route);
+    match below_issuer {
+        "/revocations" | "/revocations/poll" => Duration::from_secs(45),
+        _ => Duration::from_secs(10),
+    }
 }
 
 /// Whose scripts may read an answer.

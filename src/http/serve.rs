@@ -17,6 +17,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tracing::{debug, info, warn};
@@ -29,6 +30,9 @@ use crate::app::App;
 /// Connections at once, ten thousand long polls among them; more are closed as they come.
 const MAX_CONNECTIONS: usize = 20_000;
 const HEADER_TIME: Duration = Duration::from_secs(10);
+/// A peer that takes nothing for so long while something is to be written is not coming back, or
+/// wants to make us wait.
+const WRITE_TIME: Duration = Duration::from_secs(20);
 const MAX_HEADERS: usize = 64 * 1024;
 const MAX_STREAMS: u32 = 100;
 const MAX_RESETS: usize = 50;
@@ -138,6 +142,9 @@ impl Accept {
             return; // dropped, and so closed
         };
         let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(WRITE_TIME));
+        let stream = TokioIo::new(Box::pin(stream));
         let open = Open::new(Arc::clone(&self.app), permit);
         let spoke = Arc::new(AtomicBool::new(false));
         let heard = Arc::clone(&spoke);
@@ -152,7 +159,7 @@ impl Accept {
         let watcher = self.graceful.watcher();
         tokio::spawn(async move {
             let _open = open;
-            let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+            let connection = builder.serve_connection(stream, service).into_owned();
             let connection = watcher.watch(connection);
             // hyper times the reading of headers once it knows the protocol; until then we do.
             let silent = async {

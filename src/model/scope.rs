@@ -20,6 +20,8 @@ impl Scope {
     pub const OPENID: &'static str = "openid";
     /// Asks for access while the user is away (OpenID Connect Core §11).
     pub const OFFLINE_ACCESS: &'static str = "offline_access";
+    /// Lets a client read the revocation feed. Every tenant has it; a client only if it names it.
+    pub const REVOCATIONS_READ: &'static str = "revocations:read";
 
     /// Reads a space-separated list; the empty text is the empty scope.
     pub fn parse(text: &str) -> Result<Self, InvalidScope> {

@@ -25,6 +25,7 @@ pub fn members(tenant: &settings::Tenant) -> Map<String, Value> {
         ("jwks_uri", at("/jwks.json")),
         ("revocation_endpoint", at("/revoke")),
         ("introspection_endpoint", at("/introspect")),
+        ("revocation_feed_endpoint", at("/revocations")),
         ("scopes_supported", json!(scopes)),
         ("response_types_supported", json!(["code"])),
         ("response_modes_supported", json!(["query"])),

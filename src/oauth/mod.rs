@@ -4,6 +4,7 @@
 //! what must happen once; `token/` makes and reads tokens; `http/` speaks HTTP.
 
 pub mod authorize;
+pub mod bearer;
 pub mod client;
 pub mod device;
 pub mod draft;
@@ -13,6 +14,7 @@ mod grants;
 pub mod introspect;
 pub mod metadata;
 pub mod params;
+pub mod revocations;
 pub mod revoke;
 pub mod target;
 #[cfg(test)]

@@ -6,7 +6,8 @@ use crate::model::{Client, Scope};
 
 /// Scopes that are about the user and this issuer, whatever the resource
 /// (OpenID Connect Core §5.4, §11).
-const IDENTITY: [&str; 6] = ["openid", "profile", "email", "address", "phone", "offline_access"];
+const IDENTITY: [&str; 7] =
+    ["openid", "profile", "email", "address", "phone", "offline_access", Scope::REVOCATIONS_READ];
 
 /// The audience of a token, and the scope it keeps there.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,146 +1,16 @@
 //! The userinfo endpoint (OpenID Connect Core §5.3): a resource protected as RFC 6750 says.
 
-use std::sync::Arc;
-
 use serde_json::{Map, Value};
-use thiserror::Error;
 
 use crate::identity::claims;
 use crate::model::token::AccessClaims;
 use crate::model::{Scope, User};
-use crate::oauth::engine::{
-    self, Flow, Refusal, Resource, ResourceAnswer, ResourceAsk, ResourceMachine,
-};
-use crate::oauth::{Call, ErrorCode, Params, introspect};
-use crate::storage::StoreError;
-
-/// Why a resource is not shown (RFC 6750 §3.1).
-#[derive(Debug, Error)]
-pub enum BearerError {
-    /// No token at all: the challenge alone, without an error code.
-    #[error("no access token")]
-    NoToken,
-    /// More than one token, or one where it must not be.
-    #[error("more than one access token, or one in the URL")]
-    TwoTokens,
-    /// Malformed, unknown, expired or revoked, or its user is disabled.
-    #[error("the access token is not live")]
-    NotLive,
-    /// Live, but without `openid`.
-    #[error("the access token lacks the scope openid")]
-    Scope,
-    /// The store could not answer.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The state machine and we disagree about the order of steps: a fault of ours.
-    #[error("the flow went astray")]
-    Engine,
-}
-
-impl BearerError {
-    /// The HTTP status.
-    pub fn status(&self) -> u16 {
-        match self {
-            Self::NoToken | Self::NotLive => 401,
-            Self::TwoTokens => 400,
-            Self::Scope => 403,
-            Self::Store(_) => 503,
-            Self::Engine => 500,
-        }
-    }
-
-    /// `error`; none beside a bare challenge.
-    pub fn code(&self) -> Option<ErrorCode> {
-        match self {
-            Self::NoToken => None,
-            Self::TwoTokens => Some(ErrorCode::InvalidRequest),
-            Self::NotLive => Some(ErrorCode::InvalidToken),
-            Self::Scope => Some(ErrorCode::InsufficientScope),
-            Self::Store(_) => Some(ErrorCode::TemporarilyUnavailable),
-            Self::Engine => Some(ErrorCode::ServerError),
-        }
-    }
-
-    /// `error_description`: what is wrong and how to mend it.
-    pub fn description(&self) -> &'static str {
-        match self {
-            Self::NoToken => "send an access token as 'Authorization: Bearer'",
-            Self::TwoTokens => {
-                "send one access token, in the Authorization header or the form body"
-            }
-            Self::NotLive => "the access token is malformed, expired or revoked; get a new one",
-            Self::Scope => "the access token needs the scope openid",
-            Self::Store(_) => "the server cannot answer just now; try again",
-            Self::Engine => "the server failed; the operator's log has the reason",
-        }
-    }
-
-    /// The `WWW-Authenticate` value (RFC 6750 §3); none where it is not the token that is wrong.
-    pub fn challenge(&self, realm: &str) -> Option<String> {
-        let error = match self {
-            Self::Store(_) | Self::Engine => return None,
-            Self::NoToken => String::new(),
-            other => {
-                let code = other.code().map_or("", ErrorCode::as_str);
-                format!(", error=\"{code}\", error_description=\"{}\"", other.description())
-            }
-        };
-        let scope = if matches!(self, Self::Scope) { ", scope=\"openid\"" } else { "" };
-        Some(format!("Bearer realm=\"{realm}\"{error}{scope}"))
-    }
-}
-
-impl From<Refusal> for BearerError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::InvalidScope => Self::Scope,
-            Refusal::InvalidGrant => Self::NotLive,
-            _ => Self::Engine,
-        }
-    }
-}
-
-/// The one access token of a request: in the header, or in the form of a POST; never in the URL
-/// (RFC 6750 §2, RFC 9700 §4.3.2).
-pub fn bearer<'a>(
-    authorization: &'a [&'a [u8]],
-    query: &Params,
-    form: Option<&'a Params>,
-) -> Result<&'a str, BearerError> {
-    let in_form = form.and_then(|form| form.get("access_token"));
-    if query.get("access_token").is_some() {
-        return Err(BearerError::TwoTokens);
-    }
-    match (authorization, in_form) {
-        ([], None) => Err(BearerError::NoToken),
-        ([], Some(token)) => b64token(token.as_bytes()),
-        ([header], None) => {
-            let Some((scheme, token)) = header.split_at_checked(7) else {
-                return Err(BearerError::NoToken);
-            };
-            if !scheme.eq_ignore_ascii_case(b"bearer ") {
-                return Err(BearerError::NoToken);
-            }
-            b64token(token)
-        }
-        _ => Err(BearerError::TwoTokens),
-    }
-}
-
-/// RFC 6750 §2.1: letters, digits, `-._~+/`, then `=`.
-fn b64token(text: &[u8]) -> Result<&str, BearerError> {
-    let end = text.iter().rposition(|byte| *byte != b'=').map_or(0, |last| last + 1);
-    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(byte);
-    if end == 0 || !text[..end].iter().all(fits) {
-        return Err(BearerError::NotLive);
-    }
-    std::str::from_utf8(text).map_err(|_| BearerError::NotLive)
-}
+use crate::oauth::Call;
+use crate::oauth::bearer::{self, BearerError};
 
 /// The claims about the user that the token's scope gives, as JSON text.
 pub async fn userinfo(call: &Call<'_>, token: &str) -> Result<String, BearerError> {
-    let machine = ResourceMachine::new(Resource { token, needs: Scope::OPENID });
-    let claims = engine::drive(machine, &mut Show { call, token }).await?;
+    let claims = bearer::authorize(call, token, Scope::OPENID).await?;
     let user = claims.user.ok_or(BearerError::NotLive)?;
     let found = call.tenant.store.find_user(user).await?;
     let user = found.filter(|user| !user.disabled).ok_or(BearerError::NotLive)?;
@@ -162,66 +32,4 @@ async fn wanted(
     let grant = call.tenant.store.find_grant(grant).await?;
     let wanted = grant.and_then(|grant| grant.terms.claims);
     Ok(claims::requested(user, wanted.as_ref(), "userinfo"))
-}
-
-struct Show<'a> {
-    call: &'a Call<'a>,
-    token: &'a str,
-}
-
-impl Flow<ResourceMachine<'_>> for Show<'_> {
-    type Error = BearerError;
-
-    async fn answer(&mut self, ask: ResourceAsk) -> Result<ResourceAnswer, BearerError> {
-        match ask {
-            ResourceAsk::Recover => {
-                let live: Option<Arc<AccessClaims>> =
-                    introspect::live_access(self.call, self.token).await?;
-                live.map(ResourceAnswer::Recovered).ok_or(BearerError::NotLive)
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(header: Option<&str>, query: &str, form: Option<&str>) -> Result<String, u16> {
-        let header = header.map(str::as_bytes);
-        let query = Params::parse(query.as_bytes()).unwrap();
-        let form = form.map(|text| Params::parse(text.as_bytes()).unwrap());
-        bearer(header.as_slice(), &query, form.as_ref())
-            .map(str::to_owned)
-            .map_err(|error| error.status())
-    }
-
-    #[test]
-    fn a_token_comes_once_in_the_header_or_the_form() {
-        assert_eq!(found(Some("Bearer abc"), "", None), Ok("abc".into()));
-        assert_eq!(found(Some("bearer a.b-c="), "", Some("x=y")), Ok("a.b-c=".into()));
-        assert_eq!(found(None, "", Some("access_token=abc")), Ok("abc".into()));
-        assert_eq!(found(None, "", None), Err(401));
-        assert_eq!(found(None, "access_token=abc", None), Err(400));
-        assert_eq!(found(Some("Bearer abc"), "", Some("access_token=abc")), Err(400));
-    }
-
-    #[test]
-    fn only_one_space_and_one_token_make_a_bearer() {
-        for bad in
-            ["Bearer\tabc", "Bearer  abc", "Bearer abc,def", "Bearer ", "Bearer", "Basic abc"]
-        {
-            assert_eq!(found(Some(bad), "", None), Err(401), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn the_challenge_names_error_and_scope_but_says_nothing_to_a_stranger() {
-        let challenge = |error: BearerError| error.challenge("acme").unwrap();
-        assert_eq!(challenge(BearerError::NoToken), r#"Bearer realm="acme""#);
-        assert!(challenge(BearerError::NotLive).contains(r#"error="invalid_token""#));
-        assert!(challenge(BearerError::Scope).ends_with(r#"scope="openid""#));
-        let away = BearerError::Store(StoreError::unavailable("gone"));
-        assert_eq!((away.status(), away.challenge("acme")), (503, None));
-    }
 }

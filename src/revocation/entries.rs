@@ -1,16 +1,18 @@
 //! The entries of the log, and which tokens they kill.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::base::Timestamp;
 use crate::model::token::AccessClaims;
 use crate::model::{Revocation, RevocationKey, TenantUid};
 use crate::storage::{LogEntry, Sink};
+use crate::telemetry::Metrics;
 
 /// Everything that can be said in the log about a token with these claims, signed by `kid`.
 pub(super) fn keys_of(claims: &AccessClaims, kid: Option<&str>) -> Vec<RevocationKey> {
-    let mut keys = Vec::with_capacity(8);
+    let mut keys = Vec::with_capacity(9);
     keys.push(RevocationKey::Jti(claims.jti.clone()));
     keys.push(RevocationKey::Tenant);
     keys.push(RevocationKey::Client(claims.client.to_string()));
@@ -18,6 +20,8 @@ pub(super) fn keys_of(claims: &AccessClaims, kid: Option<&str>) -> Vec<Revocatio
     keys.extend(claims.session.map(|session| RevocationKey::Session(session.to_string())));
     if let Some(grant) = claims.grant {
         keys.push(RevocationKey::Grant(grant.to_string()));
+        // A token that an API key was exchanged for names the key as its grant.
+        keys.push(RevocationKey::ApiKey(grant.to_string()));
         keys.extend(claims.generation.map(|generation| RevocationKey::head(grant, generation)));
     }
     keys.extend(kid.map(|kid| RevocationKey::Kid(kid.to_owned())));
@@ -35,6 +39,11 @@ pub(super) fn kills(entry: &Revocation, claims: &AccessClaims) -> bool {
 #[derive(Default)]
 pub(super) struct Log {
     tenants: RwLock<HashMap<TenantUid, Entries>>,
+    /// How often this process revoked.
+    told: AtomicU64,
+    /// … up to the beginning of the last sync that succeeded.
+    followed: AtomicU64,
+    metrics: OnceLock<Arc<Metrics>>,
 }
 
 type Entries = HashMap<RevocationKey, Vec<Revocation>>;
@@ -57,6 +66,32 @@ impl Log {
                 None => same.push(revocation.clone()),
             }
         }
+    }
+
+    /// Where what this process revokes is counted.
+    pub(super) fn report_to(&self, metrics: Arc<Metrics>) {
+        let _ = self.metrics.set(metrics);
+    }
+
+    /// How often this process has revoked so far.
+    pub(super) fn told(&self) -> u64 {
+        self.told.load(Ordering::Acquire)
+    }
+
+    /// A sync that began when this process had revoked `told` times has succeeded.
+    pub(super) fn followed(&self, told: u64) {
+        self.followed.fetch_max(told, Ordering::Release);
+    }
+
+    /// Whether this process has revoked anything that no sync has brought yet.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.told() > self.followed.load(Ordering::Acquire)
+    }
+
+    /// Every entry of a tenant.
+    pub(super) fn all(&self, tenant: &TenantUid) -> Vec<Revocation> {
+        let tenants = self.read();
+        tenants.get(tenant).into_iter().flat_map(HashMap::values).flatten().cloned().collect()
     }
 
     /// Whether `which` holds for any entry of one of the keys.
@@ -123,6 +158,12 @@ impl Log {
 impl Sink for Log {
     fn revoked(&self, entries: &[LogEntry]) {
         self.apply(entries);
+        self.told.fetch_add(1, Ordering::Release);
+        if let Some(metrics) = self.metrics.get() {
+            for entry in entries {
+                metrics.revoked(entry.revocation.key.kind());
+            }
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! This node's view of the revocation log.
 //!
-//! Owns the entries in memory, how fresh they are, and the question whether a token is revoked.
-//! What is revoked is written by `storage/`, in the statement that revokes; here we follow.
+//! Owns the entries in memory, how fresh they are, the question whether a token is revoked, and
+//! what readers of the public feed are shown. What is revoked is written by `storage/`, in the statement that revokes; here we follow.
 
 mod entries;
+mod feed;
 #[cfg(test)]
 mod tests;
 
@@ -21,9 +22,13 @@ use crate::config::settings::RevocationMode;
 use crate::model::token::AccessClaims;
 use crate::model::{ClientId, RevocationKey, TenantUid, UserId};
 use crate::storage::{LogCursor, Result, RevocationLog, Revocations, Storage, Tail, Watch};
+use crate::telemetry::Metrics;
 use crate::tenant::Tenant;
 
+pub use feed::{Answer, Cursor, Entry, MalformedCursor, Page, Reader};
+
 use entries::{Log, keys_of, kills};
+use feed::{Deliveries, Journal};
 
 /// How long until the log is followed again, hints or none; with [`COALESCE`] less than 500 ms.
 const PERIOD: Duration = Duration::from_millis(450);
@@ -46,6 +51,8 @@ pub struct View {
     watch: Watch,
     clock: Arc<dyn Clock>,
     log: Arc<Log>,
+    journal: Journal,
+    deliveries: Deliveries,
     cursor: Mutex<Option<LogCursor>>,
     /// When the last sync that succeeded began, in milliseconds.
     synced: AtomicI64,
@@ -78,14 +85,29 @@ impl View {
         let log = Arc::new(Log::default());
         watch.set_sink(Arc::clone(&log) as _);
         let (synced, pruned) = (AtomicI64::new(i64::MIN), AtomicI64::new(i64::MIN));
-        Arc::new(Self { store, watch, clock, log, cursor: Mutex::default(), synced, pruned })
+        Arc::new(Self {
+            store,
+            watch,
+            clock,
+            log,
+            journal: Journal::default(),
+            deliveries: Deliveries::default(),
+            cursor: Mutex::default(),
+            synced,
+            pruned,
+        })
+    }
+
+    /// Where what this process revokes is counted, by kind.
+    pub fn report_to(&self, metrics: Arc<Metrics>) {
+        self.log.report_to(metrics);
     }
 
     /// Follows the log to its end: from a snapshot at first, and whenever the store's timeline
     /// is another one. Then what this node knows and the store lost is written again.
     pub async fn sync(&self) -> Result<()> {
         let mut cursor = self.cursor.lock().await;
-        let began = self.clock.now();
+        let (began, told) = (self.clock.now(), self.log.told());
         let mut at = cursor.take();
         loop {
             let tail = match &at {
@@ -102,6 +124,7 @@ impl View {
             match tail {
                 Tail::Page(page) => {
                     self.log.apply(&page.entries);
+                    self.journal.add(&page, began);
                     at = Some(page.cursor);
                     if !page.more {
                         break;
@@ -116,8 +139,10 @@ impl View {
         *cursor = at;
         if began.millis() >= self.pruned.load(Ordering::Relaxed).saturating_add(PRUNE_MILLIS) {
             self.log.prune(began);
+            self.journal.prune(began);
             self.pruned.store(began.millis(), Ordering::Relaxed);
         }
+        self.log.followed(told);
         self.synced.store(began.millis(), Ordering::Release);
         Ok(())
     }
@@ -127,6 +152,7 @@ impl View {
         let page = self.store.revocation_snapshot(now).await?;
         let lost = self.log.missing_from(&page.entries, now);
         self.log.apply(&page.entries);
+        self.journal.restart(&page.cursor);
         if !lost.is_empty() {
             let written = self.store.reassert_revocations(&lost, now).await?;
             info!(

@@ -96,6 +96,7 @@ fn each_kind_of_entry_kills_the_tokens_that_it_names_and_no_others() {
         RevocationKey::Jti("j1".into()),
         RevocationKey::head(grant, 3),
         RevocationKey::Grant(grant.to_string()),
+        RevocationKey::ApiKey(grant.to_string()),
         RevocationKey::Session(session),
         RevocationKey::Subject(user),
         RevocationKey::Client("app".into()),
@@ -105,7 +106,7 @@ fn each_kind_of_entry_kills_the_tokens_that_it_names_and_no_others() {
         assert!(keys.contains(&key), "{key:?}");
         assert!(kills(&entry(key), &token));
     }
-    assert_eq!(keys.len(), 8);
+    assert_eq!(keys.len(), 9);
     let machine =
         AccessClaims { user: None, grant: None, session: None, generation: None, ..token };
     let keys = keys_of(&machine, None);
@@ -257,6 +258,14 @@ impl RevocationLog for Failover {
     }
     async fn revocation_tail(&self, cursor: &LogCursor, limit: u32) -> Result<Tail> {
         self.current().revocation_tail(cursor, limit).await
+    }
+    async fn revocation_tail_of(
+        &self,
+        tenant: &TenantUid,
+        cursor: &LogCursor,
+        limit: u32,
+    ) -> Result<Tail> {
+        self.current().revocation_tail_of(tenant, cursor, limit).await
     }
     async fn reassert_revocations(&self, entries: &[LogEntry], now: Timestamp) -> Result<u64> {
         self.current().reassert_revocations(entries, now).await

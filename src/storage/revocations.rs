@@ -36,6 +36,14 @@ pub trait RevocationLog: Send + Sync {
     /// least once, whatever the order in which transactions commit.
     async fn revocation_tail(&self, cursor: &LogCursor, limit: u32) -> Result<Tail>;
 
+    /// The same for the entries of one tenant: for a reader whose cursor this node does not know.
+    async fn revocation_tail_of(
+        &self,
+        tenant: &TenantUid,
+        cursor: &LogCursor,
+        limit: u32,
+    ) -> Result<Tail>;
+
     /// Writes again what the store lost (a fail-over that lost its tail) and applies it: a `grant`
     /// entry sets its state, a `session` entry ends it. Entries that are there are left alone.
     async fn reassert_revocations(&self, entries: &[LogEntry], now: Timestamp) -> Result<u64>;

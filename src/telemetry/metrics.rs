@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -78,6 +79,8 @@ pub struct Metrics {
     statements: Counter,
     audit_dropped: Counter,
     view_age: Gauge,
+    feed_subscribers: Gauge,
+    feed_lag: Gauge<f64, AtomicU64>,
 }
 
 const REQUEST_BUCKETS: [f64; 12] =
@@ -131,6 +134,18 @@ impl Metrics {
             "Whether this node answers from its view of the revocation log",
             view_age.clone(),
         );
+        let (feed_subscribers, feed_lag) = (Gauge::default(), Gauge::<f64, AtomicU64>::default());
+        registry.register(
+            "revocation_feed_subscribers",
+            "Open event streams of the revocation feed",
+            feed_subscribers.clone(),
+        );
+        registry.register_with_unit(
+            "revocation_feed_lag",
+            "How old this node's view of the revocation log is, and what the feed says at most",
+            Unit::Seconds,
+            feed_lag.clone(),
+        );
         registry.register("build", "The build and its engine", Info::new(build));
         Arc::new(Self {
             registry,
@@ -147,6 +162,8 @@ impl Metrics {
             statements,
             audit_dropped,
             view_age,
+            feed_subscribers,
+            feed_lag,
         })
     }
 
@@ -208,6 +225,20 @@ impl Metrics {
         };
     }
 
+    /// An event stream of the revocation feed was opened (or closed).
+    pub fn subscribed(&self, opened: bool) {
+        if opened {
+            self.feed_subscribers.inc()
+        } else {
+            self.feed_subscribers.dec()
+        };
+    }
+
+    /// How old the view of the revocation log is, read just before it is shown.
+    pub fn feed_lags(&self, age: Duration) {
+        self.feed_lag.set(age.as_secs_f64());
+    }
+
     /// Values that others count, read just before they are shown.
     pub fn observe(&self, statements: u64, audit_dropped: u64, view_is_fresh: bool) {
         self.statements.inc_by(statements.saturating_sub(self.statements.get()));
@@ -236,6 +267,9 @@ mod tests {
         metrics.token_refused("other", "unsupported_grant_type");
         metrics.observe(3, 0, true);
         metrics.observe(5, 0, true);
+        metrics.subscribed(true);
+        metrics.feed_lags(Duration::from_millis(250));
+        metrics.revoked("jti");
         let page = metrics.render();
         for line in [
             "pmp_auth_http_request_duration_seconds_count{route=\"/t/{slug}/token\",method=\"POST\",code=\"200\"} 1",
@@ -244,6 +278,9 @@ mod tests {
             "pmp_auth_db_statements_total 5",
             "pmp_auth_device_requests_total{state=\"pending\"} 1",
             "pmp_auth_revocation_view_fresh 1",
+            "pmp_auth_revocation_feed_subscribers 1",
+            "pmp_auth_revocation_feed_lag_seconds 0.25",
+            "pmp_auth_revocations_total{kind=\"jti\"} 1",
             "pmp_auth_build_info{version=\"1\",engine=\"memory\"} 1",
         ] {
             assert!(page.contains(line), "{line} is not in\n{page}");

@@ -276,7 +276,11 @@ fn own_scopes(section: &Section<'_>, for_users: bool, around: &Around<'_>) -> Sc
     const STANDARD: [&str; 6] =
         ["openid", "profile", "email", "address", "phone", Scope::OFFLINE_ACCESS];
     match section.get("scopes") {
-        Some(item) => scopes_of(&item, around.scopes, "the tenant"),
+        Some(item) => {
+            // What this server itself offers is there without the tenant's saying so.
+            let built_in = std::iter::once(Scope::REVOCATIONS_READ).collect();
+            scopes_of(&item, &around.scopes.union(&built_in), "the tenant")
+        }
         None if for_users => around.scopes.filter(|scope| STANDARD.contains(&scope)),
         None => Scope::default(),
     }

@@ -85,10 +85,10 @@ pub static CLIENT: Section = Section {
         ),
         key(
             "scopes",
-            "list of the tenant's scopes",
+            "list of the tenant's scopes, and `revocations:read`",
             "the standard OpenID scopes; none without authorization_code or device_code",
             "[openid, orders:read]",
-            "The scopes it may ask for.",
+            "The scopes it may ask for; `revocations:read` lets it read the revocation feed.",
         ),
         key(
             "default_scopes",

@@ -19,7 +19,6 @@ use crate::oauth::device::Patience;
 /// Forms are small; 64 parameters fit many times.
 const MAX_BODY: usize = 64 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(30);
-const HANDLER_TIME: Duration = Duration::from_secs(10);
 
 /// Reads the body within its limits, then runs the handler within its time. What may change
 /// something runs in a task of its own: a caller that hangs up does not stop it half way, and a
@@ -28,18 +27,19 @@ pub(in crate::http) async fn guard(request: Request, next: Next) -> Response {
     let Some(route) = request.extensions().get::<MatchedPath>() else {
         return next.run(request).await;
     };
+    let time = router::patience(route.as_str());
     let harmless = router::is_harmless(route.as_str()) && request.method() != Method::POST;
     let request = match with_body(request).await {
         Ok(request) => request,
         Err(status) => return refuse_body(status),
     };
     if harmless {
-        let ran = timeout(HANDLER_TIME, next.run(request)).await;
+        let ran = timeout(time, next.run(request)).await;
         return ran.unwrap_or_else(|_| reply::problem(StatusCode::SERVICE_UNAVAILABLE));
     }
     let (request, wait, _here) = with_patience(request);
     let task = tokio::spawn(next.run(request).in_current_span());
-    match timeout(HANDLER_TIME + wait, task).await {
+    match timeout(time + wait, task).await {
         Ok(Ok(response)) => response,
         Ok(Err(_)) => reply::problem(StatusCode::INTERNAL_SERVER_ERROR),
         Err(_) => reply::problem(StatusCode::SERVICE_UNAVAILABLE),

@@ -3,6 +3,7 @@
 pub(in crate::http) mod device_authorization;
 pub(in crate::http) mod introspect;
 pub(in crate::http) mod jwks;
+pub(in crate::http) mod revocations;
 pub(in crate::http) mod revoke;
 pub(in crate::http) mod token;
 

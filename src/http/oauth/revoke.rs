@@ -9,7 +9,7 @@ use super::presented;
 use crate::app::App;
 use crate::http::extract::{Authorization, Form, Request};
 use crate::http::reply;
-use crate::oauth::revoke::{self, Revoked};
+use crate::oauth::revoke;
 
 /// `POST {issuer}/revoke` (RFC 7009 §2). The answer is the same, whatever there was to revoke.
 pub(in crate::http) async fn post(
@@ -25,12 +25,7 @@ pub(in crate::http) async fn post(
         revoke::revoke(&call, &client, &form).await
     };
     match answered.await {
-        Ok(revoked) => {
-            match revoked {
-                Revoked::Grant => app.metrics.revoked("grant"),
-                Revoked::AccessToken => app.metrics.revoked("jti"),
-                Revoked::Nothing => {}
-            }
+        Ok(_) => {
             let mut response = Response::new(Body::empty());
             response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response

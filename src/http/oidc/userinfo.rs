@@ -1,17 +1,16 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequest as _, RawQuery, State};
-use axum::http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{self, StatusCode};
 use axum::response::Response;
-use serde_json::json;
-use tracing::{info, warn};
 
 use crate::app::App;
 use crate::http::extract::{Authorization, Form, Request};
 use crate::http::reply;
 use crate::oauth::Params;
-use crate::oidc::userinfo::{self, BearerError};
+use crate::oauth::bearer::{self, BearerError};
+use crate::oidc::userinfo;
 
 /// `GET {issuer}/userinfo` (OpenID Connect Core §5.3.1).
 pub(in crate::http) async fn get(
@@ -58,33 +57,11 @@ async fn show(
         let query = Params::parse(query.0.as_deref().unwrap_or_default().as_bytes());
         let query = query.map_err(|_| BearerError::TwoTokens)?;
         let headers = authorization.all();
-        let token = userinfo::bearer(&headers, &query, form)?;
+        let token = bearer::presented(&headers, &query, form)?;
         userinfo::userinfo(&call, token).await
     };
     match answered.await {
         Ok(claims) => reply::json_text(StatusCode::OK, claims),
-        Err(error) => refused(&error, request.tenant.slug.as_str()),
+        Err(error) => reply::bearer_error(&error, request.tenant.slug.as_str()),
     }
-}
-
-/// RFC 6750 §3: the challenge says what is wrong; so does the body.
-fn refused(error: &BearerError, realm: &str) -> Response {
-    let status = StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    if status.is_server_error() {
-        warn!(tenant = realm, "could not show userinfo: {error}");
-    } else {
-        info!(tenant = realm, "refused userinfo: {error}");
-    }
-    let body = match error.code() {
-        Some(code) => json!({"error": code.as_str(), "error_description": error.description()}),
-        None => json!({"error_description": error.description()}),
-    };
-    let mut response = reply::json(status, &body);
-    if let Some(value) = error.challenge(realm).and_then(|text| HeaderValue::try_from(text).ok()) {
-        response.headers_mut().insert(WWW_AUTHENTICATE, value);
-    }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    response
 }

@@ -2,7 +2,7 @@ use axum::http::StatusCode;
 use axum::http::header::{HeaderValue, RETRY_AFTER};
 use axum::response::Response;
 
-use super::json;
+use super::{json, no_store};
 use crate::storage::StoreError;
 
 /// Marks a refusal that says no more than its status: where a browser asked for a page, the edge
@@ -32,6 +32,17 @@ pub fn problem(status: StatusCode) -> Response {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
+}
+
+/// A refusal as `application/problem+json` (RFC 9457 §3), with what the caller is to do.
+pub fn problem_details(status: StatusCode, detail: &str) -> Response {
+    let body = serde_json::json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or_default(),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    no_store(status, HeaderValue::from_static("application/problem+json"), body.to_string())
 }
 
 /// The store could not answer: 503, never a protocol error.

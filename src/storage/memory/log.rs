@@ -35,6 +35,18 @@ impl Log {
         self.entries.range(from..).take(limit).map(|(seq, e)| (*seq, e.clone())).collect()
     }
 
+    /// The same of one tenant.
+    pub(super) fn after_of(
+        &self,
+        tenant: &TenantUid,
+        seq: u64,
+        limit: usize,
+    ) -> Vec<(u64, LogEntry)> {
+        let later = self.entries.range(seq.saturating_add(1)..);
+        let own = later.filter(|(_, entry)| entry.tenant == *tenant);
+        own.take(limit).map(|(seq, entry)| (*seq, entry.clone())).collect()
+    }
+
     pub(super) fn matching(&self, tenant: &TenantUid, key: &RevocationKey) -> Vec<&Revocation> {
         let seqs = self.by_key.get(&(tenant.clone(), key.clone()));
         let entries = seqs.into_iter().flatten().filter_map(|seq| self.entries.get(seq));

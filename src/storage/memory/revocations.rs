@@ -5,7 +5,7 @@ use super::{Memory, MemoryTenant, State};
 use crate::base::Timestamp;
 use crate::model::audit::Action;
 use crate::model::grant::GrantState;
-use crate::model::{Audit, Revocation, RevocationKey};
+use crate::model::{Audit, Revocation, RevocationKey, TenantUid};
 use crate::storage::{
     LogCursor, LogEntry, LogPage, Result, RevocationLog, Revocations, Tail, horizon,
 };
@@ -60,6 +60,26 @@ impl RevocationLog for Memory {
         let last = page.last().map_or(seq, |(seq, _)| *seq);
         Ok(Tail::Page(LogPage {
             more: last < state.log.last() && !page.is_empty(),
+            cursor: self.cursor(last),
+            entries: page.into_iter().map(|(_, entry)| entry).collect(),
+        }))
+    }
+
+    async fn revocation_tail_of(
+        &self,
+        tenant: &TenantUid,
+        cursor: &LogCursor,
+        limit: u32,
+    ) -> Result<Tail> {
+        let place = cursor.place.parse().ok().filter(|_| cursor.epoch == self.0.epoch);
+        let Some(seq) = place else { return Ok(Tail::Gone) };
+        let (state, limit) = (self.lock(), limit as usize);
+        let mut page = state.log.after_of(tenant, seq, limit.saturating_add(1));
+        let more = page.len() > limit;
+        page.truncate(limit);
+        let last = page.last().filter(|_| more).map_or(state.log.last(), |(seq, _)| *seq);
+        Ok(Tail::Page(LogPage {
+            more,
             cursor: self.cursor(last),
             entries: page.into_iter().map(|(_, entry)| entry).collect(),
         }))

@@ -20,7 +20,7 @@ const SNAPSHOT: &str =
      ORDER BY r.seq";
 
 /// What `$1` did not see and `$2` (or else this statement) does, after `$3`. Commit order is not
-/// sequence order: a writer that was open at `$1` may have any number.
+/// sequence order: a writer that was open at `$1` may have any number. Of the tenant `$5`, or of all.
 const TAIL: &str = "SELECT here.epoch, coalesce($2, here.snapshot) AS snapshot, r.seq, r.tenant_uid, r.kind, r.key,
        r.aud, r.nbf, r.exp, r.at
      FROM (SELECT revocation_epoch() AS epoch, pg_current_snapshot()::text AS snapshot) here
@@ -29,7 +29,7 @@ const TAIL: &str = "SELECT here.epoch, coalesce($2, here.snapshot) AS snapshot, 
        WHERE xid >= pg_snapshot_xmin($1::pg_snapshot)
          AND NOT pg_visible_in_snapshot(xid, $1::pg_snapshot)
          AND ($2 IS NULL OR pg_visible_in_snapshot(xid, $2::pg_snapshot))
-         AND seq > $3 AND epoch = here.epoch
+         AND seq > $3 AND epoch = here.epoch AND ($5 IS NULL OR tenant_uid = $5)
        ORDER BY seq LIMIT $4) r ON true
      ORDER BY r.seq";
 
@@ -78,13 +78,42 @@ impl RevocationLog for Postgres {
     }
 
     async fn revocation_tail(&self, cursor: &LogCursor, limit: u32) -> Result<Tail> {
+        self.0.tail(None, cursor, limit).await
+    }
+
+    async fn revocation_tail_of(
+        &self,
+        tenant: &TenantUid,
+        cursor: &LogCursor,
+        limit: u32,
+    ) -> Result<Tail> {
+        self.0.tail(Some(tenant), cursor, limit).await
+    }
+
+    async fn reassert_revocations(&self, entries: &[LogEntry], now: Timestamp) -> Result<u64> {
+        let mut written = 0;
+        for batch in entries.chunks(BATCH) {
+            written += self.0.reassert(batch, now).await?;
+        }
+        Ok(written)
+    }
+}
+
+impl Shared {
+    async fn tail(
+        &self,
+        tenant: Option<&TenantUid>,
+        cursor: &LogCursor,
+        limit: u32,
+    ) -> Result<Tail> {
         let Some(place) = Place::parse(&cursor.place) else { return Ok(Tail::Gone) };
         let statement = sql(TAIL)
             .bind(place.seen)
             .bind(place.until)
             .bind(place.after)
-            .bind(i64::from(limit).saturating_add(1));
-        let mut rows = self.0.db.read(statement).await?;
+            .bind(i64::from(limit).saturating_add(1))
+            .bind(tenant.map(TenantUid::as_str));
+        let mut rows = self.db.read(statement).await?;
         let first = rows.first().ok_or_else(|| StoreError::unavailable("no snapshot"))?;
         let epoch: String = get(first, "epoch")?;
         if epoch != cursor.epoch {
@@ -107,16 +136,6 @@ impl RevocationLog for Postgres {
         Ok(Tail::Page(LogPage { entries: entries(&rows)?, cursor, more }))
     }
 
-    async fn reassert_revocations(&self, entries: &[LogEntry], now: Timestamp) -> Result<u64> {
-        let mut written = 0;
-        for batch in entries.chunks(BATCH) {
-            written += self.0.reassert(batch, now).await?;
-        }
-        Ok(written)
-    }
-}
-
-impl Shared {
     async fn reassert(&self, batch: &[LogEntry], now: Timestamp) -> Result<u64> {
         let tenants: Vec<&str> = batch.iter().map(|entry| entry.tenant.as_str()).collect();
         let statement = sql(REASSERT).at(now).bind(tenants);
@@ -137,10 +156,6 @@ struct Place<'c> {
 
 impl<'c> Place<'c> {
     fn parse(text: &'c str) -> Option<Self> {
-        let is_snapshot = |text: &str| {
-            text.split(':').count() == 3
-                && text.bytes().all(|b| b.is_ascii_digit() || b == b':' || b == b',')
-        };
         let mut parts = text.split('/');
         let seen = parts.next().filter(|seen| is_snapshot(seen))?;
         let Some(until) = parts.next() else { return Some(Self { seen, until: None, after: 0 }) };
@@ -148,6 +163,32 @@ impl<'c> Place<'c> {
         let whole = parts.next().is_none() && is_snapshot(until);
         whole.then_some(Self { seen, until: Some(until), after })
     }
+}
+
+/// Whether Postgres will read it as a `pg_snapshot`: cursors come from readers, and one that it
+/// refuses is not to look like a store that is away.
+fn is_snapshot(text: &str) -> bool {
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        // No transaction has a number that a signed one could not hold.
+        text.parse().ok().filter(|n: &i64| digits && *n > 0)
+    };
+    let mut parts = text.split(':');
+    let (Some(xmin), Some(xmax), Some(open), None) =
+        (parts.next().and_then(number), parts.next().and_then(number), parts.next(), parts.next())
+    else {
+        return false;
+    };
+    let mut least = xmin;
+    xmin <= xmax
+        && (open.is_empty()
+            || open.split(',').all(|text| {
+                let in_order = number(text).filter(|n| (least..xmax).contains(n));
+                in_order.is_some_and(|n| {
+                    least = n;
+                    true
+                })
+            }))
 }
 
 impl std::fmt::Display for Place<'_> {
@@ -191,7 +232,23 @@ mod tests {
         for text in ["10:20:", "10:20:11,13", "10:20:11/12:30:/77"] {
             assert_eq!(Place::parse(text).map(|place| place.to_string()).as_deref(), Some(text));
         }
-        for text in ["", "7", "10:20", "10:20:/", "10:20:/12:30:", "10:20:'/12:30:/1", "a:b:c"] {
+        for text in [
+            "",
+            "7",
+            "10:20",
+            "10:20:/",
+            "10:20:/12:30:",
+            "10:20:'/12:30:/1",
+            "a:b:c",
+            "20:10:",
+            "0:10:",
+            "10:20:9",
+            "10:20:20",
+            "10:20:13,11",
+            "10:20:11,",
+            "+10:20:",
+            "1:99999999999999999999999:",
+        ] {
             assert!(Place::parse(text).is_none(), "{text:?}");
         }
     }

@@ -182,14 +182,24 @@ impl RevocationLog for Sqlite {
             place,
             i64::from(limit) + 1,
         );
-        let mut rows = self.rows(next).await?;
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let last = rows.last().map_or(Ok(place), |row| row.get("seq"))?;
-        let entries = rows.iter().filter_map(|row| read_entry(row).transpose());
-        let entries = entries.collect::<Result<_>>()?;
-        Ok(Tail::Page(LogPage { entries, cursor: self.cursor(last), more }))
+        self.page(self.rows(next).await?, place, limit)
+    }
+
+    async fn revocation_tail_of(
+        &self,
+        tenant: &TenantUid,
+        cursor: &LogCursor,
+        limit: u32,
+    ) -> Result<Tail> {
+        let place = cursor.place.parse::<i64>().ok().filter(|_| cursor.epoch == self.epoch());
+        let Some(place) = place else { return Ok(Tail::Gone) };
+        let next = sql!(
+            "SELECT * FROM revocations WHERE tenant_uid = ?3 AND seq > ?1 ORDER BY seq LIMIT ?2",
+            place,
+            i64::from(limit) + 1,
+            tenant,
+        );
+        self.page(self.rows(next).await?, place, limit)
     }
 
     async fn reassert_revocations(&self, entries: &[LogEntry], now: Timestamp) -> Result<u64> {
@@ -213,6 +223,17 @@ impl RevocationLog for Sqlite {
 }
 
 impl Sqlite {
+    /// What was read after `place`, of which one row more than `limit` was asked for.
+    fn page(&self, mut rows: Vec<SqliteRow>, place: i64, limit: u32) -> Result<Tail> {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let last = rows.last().map_or(Ok(place), |row| row.get("seq"))?;
+        let entries = rows.iter().filter_map(|row| read_entry(row).transpose());
+        let entries = entries.collect::<Result<_>>()?;
+        Ok(Tail::Page(LogPage { entries, cursor: self.cursor(last), more }))
+    }
+
     fn cursor(&self, seq: i64) -> LogCursor {
         LogCursor { epoch: self.epoch().to_owned(), place: seq.to_string() }
     }

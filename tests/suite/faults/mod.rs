@@ -2,5 +2,6 @@
 
 mod codes;
 mod crash;
+mod feed;
 mod nodes;
 mod refresh;

@@ -2,4 +2,5 @@
 
 mod code;
 mod device;
+mod feed;
 mod token;

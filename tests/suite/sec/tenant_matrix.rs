@@ -16,6 +16,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/device_authorization"),
     ("POST", "/introspect"),
     ("POST", "/revoke"),
+    ("GET", "/revocations"),
+    ("POST", "/revocations/poll"),
     ("GET", "/jwks.json"),
     ("GET", "/userinfo"),
     ("POST", "/userinfo"),

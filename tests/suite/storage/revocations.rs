@@ -15,6 +15,7 @@ on_every_engine! {
     an_expired_entry_matches_nothing
     a_snapshot_has_what_is_live_and_a_tail_what_came_after
     a_tail_comes_in_pages
+    a_tail_of_one_tenant_has_nothing_of_another_and_comes_in_pages
     a_cursor_of_another_epoch_is_gone
     entries_written_at_once_are_all_delivered
     what_was_lost_is_written_again_and_applied
@@ -137,6 +138,39 @@ async fn a_tail_comes_in_pages(bed: Bed) {
     }
     assert_eq!(seen.len(), 7, "{seen:?}");
     assert!(told(&tail(&bed, &cursor, 3).await).is_empty());
+}
+
+async fn a_tail_of_one_tenant_has_nothing_of_another_and_comes_in_pages(bed: Bed) {
+    let (a, b) = (bed.tenant_uid("acme").await, bed.tenant_uid("bolt").await);
+    let start = bed.revocation_snapshot(NOW).await.unwrap().cursor;
+    for n in 0..5 {
+        for (uid, name) in [(&a, "a"), (&b, "b")] {
+            let t = bed.store.tenant(uid);
+            t.append_revocations(&[jti(&format!("{name}{n}"))], NOW, &AUDIT).await.unwrap();
+        }
+    }
+    let (mut cursor, mut seen, mut sizes) = (start, Vec::new(), Vec::new());
+    loop {
+        let Tail::Page(page) = bed.revocation_tail_of(&a, &cursor, 2).await.unwrap() else {
+            panic!("the cursor is good")
+        };
+        sizes.push(page.entries.len());
+        seen.extend(told(&page).into_iter().map(|(_, key)| key.key().to_owned()));
+        cursor = page.cursor;
+        if !page.more {
+            break;
+        }
+        assert!(sizes.len() < 10, "no end: {sizes:?}");
+    }
+    assert_eq!(seen, ["a0", "a1", "a2", "a3", "a4"]);
+    assert_eq!(sizes[..2], [2, 2]);
+    bed.store.tenant(&a).append_revocations(&[jti("late")], NOW, &AUDIT).await.unwrap();
+    let Tail::Page(page) = bed.revocation_tail_of(&a, &cursor, 2).await.unwrap() else {
+        panic!("the cursor is good")
+    };
+    assert_eq!(told(&page), [(a.clone(), RevocationKey::Jti("late".into()))]);
+    let other = LogCursor { epoch: "another".into(), ..cursor };
+    assert!(matches!(bed.revocation_tail_of(&a, &other, 2).await.unwrap(), Tail::Gone));
 }
 
 async fn a_cursor_of_another_epoch_is_gone(bed: Bed) {

@@ -4,6 +4,7 @@ pub mod browser;
 pub mod device;
 #[macro_use]
 pub mod engines;
+pub mod events;
 pub mod flow;
 pub mod logs;
 pub mod postgres;

@@ -65,6 +65,17 @@ impl Database {
         &self.url
     }
 
+    /// Lets nobody in and ends every connection, as a server that stops does; or lets them in again.
+    pub fn set_open(&self, open: bool) {
+        let name = &self.name;
+        let run = |statement: &str| cluster().psql("postgres", &["--command", statement]);
+        run(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {open}"));
+        if !open {
+            let of_ours = format!("FROM pg_stat_activity WHERE datname = '{name}'");
+            run(&format!("SELECT pg_terminate_backend(pid) {of_ours}"));
+        }
+    }
+
     /// Runs SQL by hand and returns what it prints, unaligned.
     pub fn psql(&self, sql: &str) -> String {
         cluster().psql(&self.name, &["--tuples-only", "--no-align", "--command", sql])

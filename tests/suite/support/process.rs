@@ -96,6 +96,14 @@ impl Serving {
         serving
     }
 
+    /// What it has in memory, in KiB.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = fs::read_to_string(path).expect("the status of a process that runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its size");
+        line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+    }
+
     /// Sends a signal by its name: `TERM`, `INT`, `KILL`.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
