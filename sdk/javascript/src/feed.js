@@ -136,7 +136,7 @@ export class Feed {
     if (error.status === 410 || error.status === 400) {
       const resumed = this.#cursor !== undefined;
       this.#restart();
-      if (resumed && this.#failures < 3) return 1;
+      if (resumed) return 1; // a snapshot has no cursor to be stale
     }
     if (error.status === 401) {
       this.#source.drop();

@@ -132,8 +132,8 @@ class Feed:
         if error.status in (400, 410):
             resumed = self._cursor is not None
             self._restart()
-            if resumed and self._failures < 3:
-                return 0
+            if resumed:
+                return 0  # a snapshot has no cursor to be stale
         if error.status == 401:
             self._source.drop()
             if self._failures < 3:
