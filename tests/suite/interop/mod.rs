@@ -4,6 +4,7 @@
 mod device;
 mod openidconnect;
 mod programs;
+mod verifiers;
 
 use std::time::Duration;
 
