@@ -95,6 +95,7 @@ impl App {
         self.tasks.close();
         self.tasks.wait().await;
         self.services.devices.flush(&*self.store).await;
+        self.services.api_keys.flush(&*self.store).await;
         self.services.recorder.flush().await;
         self.store.close().await;
     }

@@ -12,7 +12,7 @@ use crate::base::{Clock, Entropy, SystemClock, SystemEntropy, hex};
 use crate::config::generated::{self, ClientSecretKept, GenerateError, Generated, NewPassword};
 use crate::config::settings::{MigrateMode, Settings, StorageEngine};
 use crate::identity::{Nursery, PasswordCost, Passwords, SeedError, Seeded, seed_users};
-use crate::keys::{Ring, RingFault, ring_checks};
+use crate::keys::{PepperFault, Peppers, Ring, RingFault, ring_checks};
 use crate::limits::Limiter;
 use crate::migrate::{self, MigrateError};
 use crate::model::client::GrantType;
@@ -77,6 +77,9 @@ pub enum StartError {
     /// The ring is not the one that the store was written under.
     #[error(transparent)]
     Ring(#[from] RingFault),
+    /// The peppers are not those that the store was written under.
+    #[error(transparent)]
+    Pepper(#[from] PepperFault),
     /// The tenants cannot be loaded.
     #[error(transparent)]
     Tenant(#[from] TenantFault),
@@ -107,6 +110,11 @@ impl App {
         if !missing.is_empty() {
             warn!(ids = ?missing, "the store knows ring keys that this node lacks");
         }
+        let peppers = Peppers::new(settings.server.api_key_peppers.clone());
+        let missing = peppers.check(&*store, clock.now()).await?;
+        if !missing.is_empty() {
+            warn!(ids = ?missing, "there are API keys under peppers that this node lacks");
+        }
         let passwords =
             Passwords::new(password_cost, settings.server.hash_memory, Arc::clone(&entropy))?;
         let registry = Registry::load(
@@ -126,7 +134,8 @@ impl App {
             Arc::new(Limiter::new(Arc::clone(&clock))),
             Recorder::start(Arc::clone(&store)),
             Arc::clone(&store),
-        );
+        )
+        .with_peppers(peppers);
         services.devices.know(Arc::clone(&registry));
         let version = env!("CARGO_PKG_VERSION");
         let app = Arc::new(Self {
@@ -164,6 +173,8 @@ impl App {
         self.tasks.spawn(view.run(self.stop.clone()));
         let devices = self.services.devices.watch(Arc::clone(&self.store), self.stop.clone());
         self.tasks.spawn(devices);
+        let api_keys = Arc::clone(&self.services.api_keys);
+        self.tasks.spawn(api_keys.run(Arc::clone(&self.store), self.stop.clone()));
         if let Some(discipline) = &self.discipline {
             let store = Arc::clone(&self.store);
             self.tasks.spawn(Arc::clone(discipline).run(store, self.stop.clone()));

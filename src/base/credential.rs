@@ -21,6 +21,8 @@ pub enum CredentialKind {
     AuthorizationCode,
     /// A device code, `pmp_dc_`.
     DeviceCode,
+    /// An API key, `pak_`.
+    ApiKey,
 }
 
 /// The text is no credential of this kind: wrong prefix, length, alphabet or checksum.
@@ -37,6 +39,7 @@ impl CredentialKind {
             Self::ClientSecret => "pmp_cs_",
             Self::AuthorizationCode => "pmp_ac_",
             Self::DeviceCode => "pmp_dc_",
+            Self::ApiKey => "pak_",
         }
     }
 

@@ -1,4 +1,4 @@
-//! Secrets that are made at first start: the key ring of memory and SQLite, and the client secrets
+//! Secrets that are made at first start: the key ring and the pepper of memory and SQLite, and the client secrets
 //! that the file leaves to us. Each is a file of mode 0600 beside the data, so
 //! that the next start finds it again; `serve --dev` keeps them in memory only.
 
@@ -126,7 +126,7 @@ fn write_private(path: &Path, secret: &Secret<String>) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Fills in what the file leaves to us: the key ring when it names none, the secrets of the clients
+/// Fills in what the file leaves to us: key ring and pepper when it names none, the secrets of the clients
 /// with `client_secret: generate`, and for `serve --dev` the passwords. To be called once, at start.
 pub fn complete(
     settings: &mut Settings,
@@ -137,6 +137,12 @@ pub fn complete(
         let kept = ensure(settings, &dir, "secret-keys", entropy, ring_secret)?;
         let secret = Secret::new(kept.secret.reveal().clone().into_bytes());
         settings.server.secret_keys.push(RingKey { id: 1, secret });
+    }
+    if settings.server.api_key_peppers.is_empty() && settings.server.generate_api_key_pepper {
+        let dir = settings.server.data_dir.clone();
+        let kept = ensure(settings, &dir, "api-key-pepper", entropy, ring_secret)?;
+        let secret = Secret::new(kept.secret.reveal().clone().into_bytes());
+        settings.server.api_key_peppers.push(RingKey { id: 1, secret });
     }
     let mut all = Generated::default();
     if keeps_nothing(settings) {

@@ -39,6 +39,12 @@ pub struct Server {
     /// The key ring, newest first; empty means a generated file: the default on memory and SQLite,
     /// and with Postgres only where `secret_keys: generate` says so.
     pub secret_keys: Vec<RingKey>,
+    /// The peppers of API keys, newest first. Empty means a generated file where
+    /// `generate_api_key_pepper` says so, else that there are no API keys here.
+    pub api_key_peppers: Vec<RingKey>,
+    /// Whether a pepper is made at first start: the default on memory and SQLite, and with Postgres
+    /// only where `api_key_peppers: generate` says so.
+    pub generate_api_key_pepper: bool,
     /// Where generated secrets are kept: beside the SQLite file, else `./data`.
     pub data_dir: PathBuf,
     /// A pattern such as `{tenant}.id.example.com` that gives each tenant a host of its own.
@@ -57,6 +63,11 @@ impl Server {
     /// Whether the world beyond this machine is meant: sample secrets and plain http are refused.
     pub fn is_production(&self) -> bool {
         !self.is_loopback()
+    }
+
+    /// Whether API keys can be made and checked here.
+    pub fn has_api_keys(&self) -> bool {
+        self.generate_api_key_pepper || !self.api_key_peppers.is_empty()
     }
 
     /// Whether `public_url` names this machine.

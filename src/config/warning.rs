@@ -55,6 +55,13 @@ pub fn warnings(settings: &Settings) -> Vec<Warning> {
              starts",
         );
     }
+    if shared && server.generate_api_key_pepper {
+        warn(
+            "server.api_key_peppers",
+            "`generate` makes a pepper on this node alone; name one in a file before a second node \
+             starts",
+        );
+    }
     for (slug, tenant) in &settings.tenants {
         if shared && !tenant.generated_secrets.is_empty() {
             warn(

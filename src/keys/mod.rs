@@ -4,6 +4,7 @@
 //! Owns key derivation, sealing, key pairs, JWK sets and rotation. What is signed is for `token/`.
 
 mod pair;
+mod peppers;
 mod ring;
 mod ring_checks;
 mod set;
@@ -12,6 +13,7 @@ mod tenant_keys;
 #[cfg(test)]
 mod tests;
 
+pub use peppers::{Hashed, PepperFault, Peppers};
 pub use ring::{OpenError, Purpose, Ring, limit_key};
 pub use ring_checks::{RingFault, ring_checks};
 pub use set::KeyInfo;

@@ -3,6 +3,8 @@
 //! Counters that all nodes share (sign-ins) are `storage::Attempts`; their names are made by
 //! `keys::limit_key`. Here are the cheap ones that protect a node from its callers.
 
+mod windows;
+
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
@@ -18,6 +20,7 @@ use governor::{Quota, RateLimiter, clock};
 
 use crate::base::{Clock, Timestamp};
 use crate::model::TenantUid;
+pub use windows::Windows;
 
 /// What is limited; each has a quota of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +39,8 @@ pub enum Limited {
     Introspection,
     /// Device codes that one client asks for; its rate is configured.
     DeviceRequest,
+    /// API keys that one owner makes or rotates: 30 a minute.
+    ApiKeyChange,
 }
 
 /// What one client may do so many times a second.
@@ -67,7 +72,7 @@ pub struct TooOften {
 }
 
 impl Limited {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::BadRefreshMac,
         Self::BadVerifier,
         Self::ClientAuthentication,
@@ -75,6 +80,7 @@ impl Limited {
         Self::TokenRequest,
         Self::Introspection,
         Self::DeviceRequest,
+        Self::ApiKeyChange,
     ];
 
     /// How many at once, and how long until all of them are allowed again.
@@ -84,6 +90,7 @@ impl Limited {
         }
         match self {
             Self::BadRefreshMac | Self::BadVerifier => (count(20), Duration::from_mins(1)),
+            Self::ApiKeyChange => (count(30), Duration::from_mins(1)),
             Self::ClientAuthentication => (count(15), Duration::from_mins(1)),
             Self::KeptRequest => (count(60), Duration::from_mins(1)),
             // One bucket for every rate: a request costs the more of it the lower its rate is.

@@ -22,6 +22,8 @@ impl Scope {
     pub const OFFLINE_ACCESS: &'static str = "offline_access";
     /// Lets a client read the revocation feed. Every tenant has it; a client only if it names it.
     pub const REVOCATIONS_READ: &'static str = "revocations:read";
+    /// Lets an application make, list, rotate and revoke its owner's API keys.
+    pub const API_KEYS: &'static str = "api_keys:manage";
 
     /// Reads a space-separated list; the empty text is the empty scope.
     pub fn parse(text: &str) -> Result<Self, InvalidScope> {

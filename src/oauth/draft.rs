@@ -159,6 +159,7 @@ impl Draft {
             scope: self.claims.scope.clone(),
             refresh_token: tokens.refresh,
             id_token,
+            issued_token_type: None,
         })
     }
 

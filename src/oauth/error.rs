@@ -13,6 +13,7 @@ use super::params::InvalidParams;
 use crate::model::GrantId;
 use crate::model::client::AuthMethod;
 use crate::storage::StoreError;
+use crate::token::api_key::KeyRefusal;
 
 /// The registered error codes that we answer with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -262,6 +263,16 @@ pub enum Cause {
     #[error("the refresh token's grant is not live")]
     RefreshRevoked,
 
+    /// A type of token that is not exchanged here (RFC 8693 §3).
+    #[error("`{0}` names a type that is not exchanged")]
+    TokenType(&'static str),
+    /// The subject token is refused (RFC 8693 §2.2.2).
+    #[error("{0}")]
+    SubjectToken(KeyRefusal),
+    /// The key is bound to addresses, and not marked as exchangeable.
+    #[error("the API key is bound to addresses and may not be exchanged")]
+    NotExchangeable,
+
     /// `scope` is not in the syntax of RFC 6749 §3.3.
     #[error("malformed scope")]
     ScopeMalformed,
@@ -401,6 +412,9 @@ impl Cause {
             | Self::TwoClients
             | Self::ChallengeMethod
             | Self::ChallengeMalformed
+            | Self::TokenType(_)
+            | Self::SubjectToken(_)
+            | Self::NotExchangeable
             | Self::Unfit(_) => (E::InvalidRequest, 400),
             Self::AuthorizationPending => (E::AuthorizationPending, 400),
             Self::SlowDown => (E::SlowDown, 400),
@@ -563,6 +577,19 @@ impl Cause {
             | Self::RefreshRevoked => {
                 "the refresh token is unknown, spent, revoked, or was issued to another client; \
                  begin the authorization again"
+            }
+            Self::TokenType(name) => {
+                return Cow::Owned(format!(
+                    "'{name}' is of a type that is not exchanged here: an API key is, for an access \
+                     token"
+                ));
+            }
+            // One text, so that nobody learns which keys there are.
+            Self::SubjectToken(_) => {
+                "subject_token is no live API key that may be used from this address"
+            }
+            Self::NotExchangeable => {
+                "this API key is bound to addresses; only a key made with exchange may be exchanged"
             }
             Self::ScopeMalformed => {
                 "scope is a list of printable ASCII tokens separated by single spaces"

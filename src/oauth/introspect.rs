@@ -4,13 +4,15 @@
 //! it, and of a refresh token only if it is its own; of any other token, exactly that it is not
 //! active (RFC 7662 §2.2, §4).
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
 use super::client::{self, AuthenticatedClient, Presented};
 use super::grants::refresh_token;
-use super::{Call, Cause, Params, TokenError};
+use super::{Call, Cause, Params, Services, TokenError};
 use crate::base::{CredentialKind, Timestamp};
 use crate::limits::Limited;
 use crate::model::token::AccessClaims;
@@ -18,6 +20,7 @@ use crate::model::{Grant, grant::GrantState};
 use crate::revocation::Standing;
 use crate::storage::Result as Stored;
 use crate::token::access::{self, Read};
+use crate::token::api_key::{self, Checked};
 
 /// Answers an introspection request. The caller authenticates with a secret: a public client could
 /// be anyone.
@@ -33,14 +36,63 @@ pub async fn introspect(
     if token.starts_with(CredentialKind::RefreshToken.prefix()) {
         return introspect_refresh(call, &caller, token).await;
     }
-    let Some(claims) = live_access(call, token).await.map_err(Cause::Store)? else {
-        return Ok(Introspection(None));
+    let from = holder(call, form)?;
+    let claims = match live_bearer(call, token, from).await.map_err(Cause::Store)? {
+        Bearer::Token(claims) => claims,
+        Bearer::ApiKey(claims) if may_see(&caller, &claims) => {
+            return Ok(Introspection(Some(Active::api_key(call, &claims))));
+        }
+        Bearer::TooOften { retry_after } => return Err(Cause::TooMany { retry_after }.into()),
+        Bearer::ApiKey(_) | Bearer::NotLive => return Ok(Introspection(None)),
     };
     if !may_see(&caller, &claims) {
         return Ok(Introspection(None));
     }
     call.services.heads.met(call, &claims);
     Ok(Introspection(Some(Active::access(call, &claims))))
+}
+
+/// Where whoever holds the token is: a resource server, which has authenticated, may say so
+/// (`client_ip`), else it is the caller itself.
+fn holder(call: &Call<'_>, form: &Params) -> Result<Option<IpAddr>, Cause> {
+    match form.get("client_ip") {
+        Some(text) => text.parse().map(Some).map_err(|_| Cause::Unfit("client_ip")),
+        None => Ok(call.peer()),
+    }
+}
+
+/// What somebody presented as a bearer of rights, if it is live now.
+#[derive(Debug, Clone)]
+#[must_use]
+pub enum Bearer {
+    /// An access token.
+    Token(Arc<AccessClaims>),
+    /// An API key. `jti` and `grant` are its id; the client is empty if its owner names none.
+    ApiKey(Arc<AccessClaims>),
+    /// An API key that is used more often than it may be: 429.
+    TooOften {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// Neither.
+    NotLive,
+}
+
+/// What `text` is: an access token or an API key, and what it says. `from` is the address of whoever
+/// holds it. An error means that we cannot know, and must not guess.
+pub async fn live_bearer(call: &Call<'_>, text: &str, from: Option<IpAddr>) -> Stored<Bearer> {
+    if !text.starts_with(CredentialKind::ApiKey.prefix()) {
+        return Ok(live_access(call, text).await?.map_or(Bearer::NotLive, Bearer::Token));
+    }
+    let Services { api_keys, revocations, .. } = call.services;
+    Ok(match api_keys.check(call.tenant, revocations, text, from, call.now).await? {
+        Checked::Live(key) => Bearer::ApiKey(Arc::new(api_key::claims(&key))),
+        Checked::TooOften(often) => Bearer::TooOften { retry_after: often.retry_after },
+        Checked::Refused(refusal) => {
+            tracing::info!(tenant = call.tenant.slug.as_str(), "refused an API key: {refusal}");
+            Bearer::NotLive
+        }
+    })
 }
 
 /// The claims of an access token that is live now: ours, unexpired, not revoked, of a client that
@@ -109,6 +161,7 @@ impl Introspection {
 struct Active {
     active: bool,
     scope: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
     client_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_type: Option<&'static str>,
@@ -151,6 +204,10 @@ impl Active {
             acr: claims.acr.clone(),
             amr: claims.amr.clone(),
         }
+    }
+
+    fn api_key(call: &Call<'_>, claims: &AccessClaims) -> Self {
+        Self { token_type: Some("api_key"), ..Self::access(call, claims) }
     }
 
     fn refresh(call: &Call<'_>, grant: &Grant) -> Self {

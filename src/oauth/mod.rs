@@ -3,6 +3,7 @@
 //! Owns the protocol's decisions. `engine/` is the one folder that knows oxide-auth; storage decides
 //! what must happen once; `token/` makes and reads tokens; `http/` speaks HTTP.
 
+pub mod api_keys;
 pub mod authorize;
 pub mod bearer;
 pub mod client;
@@ -31,12 +32,13 @@ pub use params::{InvalidParams, Params};
 
 use crate::audit::Recorder;
 use crate::base::{Entropy, Timestamp};
-use crate::keys::Ring;
+use crate::keys::{Peppers, Ring};
 use crate::limits::Limiter;
 use crate::model::Audit;
 use crate::revocation::View;
 use crate::storage::Storage;
 use crate::tenant::Tenant;
+use crate::token::api_key::ApiKeys;
 
 /// What every endpoint needs beside the tenant; one for the whole process.
 pub struct Services {
@@ -58,6 +60,8 @@ pub struct Services {
     pub published: metadata::Published,
     /// Devices that poll and wait.
     pub devices: device::Devices,
+    /// Makes and checks API keys.
+    pub api_keys: Arc<ApiKeys>,
 }
 
 impl Services {
@@ -72,7 +76,26 @@ impl Services {
     ) -> Self {
         let (heads, published) = (draft::SeenHeads::default(), metadata::Published::default());
         let devices = device::Devices::new(store.watch(), revocations.clock());
-        Self { entropy, ring, revocations, limiter, recorder, store, heads, published, devices }
+        let api_keys = ApiKeys::new(Peppers::default());
+        Self {
+            entropy,
+            ring,
+            revocations,
+            limiter,
+            recorder,
+            store,
+            heads,
+            published,
+            devices,
+            api_keys,
+        }
+    }
+
+    /// The same with API keys under these peppers; without, there are none.
+    #[must_use]
+    pub fn with_peppers(mut self, peppers: Peppers) -> Self {
+        self.api_keys = ApiKeys::new(peppers);
+        self
     }
 }
 

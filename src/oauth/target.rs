@@ -6,8 +6,16 @@ use crate::model::{Client, Scope};
 
 /// Scopes that are about the user and this issuer, whatever the resource
 /// (OpenID Connect Core §5.4, §11).
-const IDENTITY: [&str; 7] =
-    ["openid", "profile", "email", "address", "phone", "offline_access", Scope::REVOCATIONS_READ];
+const IDENTITY: [&str; 8] = [
+    "openid",
+    "profile",
+    "email",
+    "address",
+    "phone",
+    "offline_access",
+    Scope::REVOCATIONS_READ,
+    Scope::API_KEYS,
+];
 
 /// The audience of a token, and the scope it keeps there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,10 +64,18 @@ pub fn resolve(
     if audience.len() > 1 && !client.multi_audience {
         return Err(Cause::TargetAmbiguous);
     }
-    let scope = scope.filter(|token| {
+    Ok(Target { audience: audience.to_vec(), scope: cut(tenant, audience, scope) })
+}
+
+/// The part of `scope` that makes sense at any of `audience`.
+pub(in crate::oauth) fn cut(
+    tenant: &settings::Tenant,
+    audience: &[String],
+    scope: &Scope,
+) -> Scope {
+    scope.filter(|token| {
         IDENTITY.contains(&token) || audience.iter().any(|one| makes_sense_at(tenant, one, token))
-    });
-    Ok(Target { audience: audience.to_vec(), scope })
+    })
 }
 
 fn makes_sense_at(tenant: &settings::Tenant, resource: &str, token: &str) -> bool {

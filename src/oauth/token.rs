@@ -25,6 +25,8 @@ pub(in crate::oauth) enum GrantRequest {
     ClientCredentials(CredentialsGrant),
     /// RFC 8628 §3.4.
     DeviceCode(DeviceGrant),
+    /// RFC 8693 §2.1.
+    TokenExchange(ExchangeGrant),
 }
 
 /// The parameters of a code's redemption.
@@ -59,6 +61,15 @@ pub(in crate::oauth) struct DeviceGrant {
     pub(in crate::oauth) resources: Vec<String>,
 }
 
+/// The parameters of an exchange.
+#[derive(Debug)]
+pub(in crate::oauth) struct ExchangeGrant {
+    pub(in crate::oauth) subject_token: Secret<String>,
+    pub(in crate::oauth) scope: Option<Scope>,
+    /// What `resource` and `audience` name.
+    pub(in crate::oauth) audiences: Vec<String>,
+}
+
 impl GrantRequest {
     /// Reads the form; parameters that the grant does not know are ignored (RFC 6749 §3.2).
     pub(in crate::oauth) fn parse(form: &Params) -> Result<Self, Cause> {
@@ -85,6 +96,9 @@ impl GrantRequest {
                 verifier: form.get("code_verifier").map(secret),
                 resources,
             }),
+            "urn:ietf:params:oauth:grant-type:token-exchange" => {
+                Self::TokenExchange(grants::token_exchange::parse(form, resources, scope(form)?)?)
+            }
             _ => return Err(Cause::UnsupportedGrantType),
         })
     }
@@ -95,6 +109,7 @@ impl GrantRequest {
             Self::RefreshToken(_) => GrantType::RefreshToken,
             Self::ClientCredentials(_) => GrantType::ClientCredentials,
             Self::DeviceCode(_) => GrantType::DeviceCode,
+            Self::TokenExchange(_) => GrantType::TokenExchange,
         }
     }
 }
@@ -159,6 +174,9 @@ async fn granted(
         GrantRequest::DeviceCode(grant) => {
             grants::device_code::poll(call, client, &grant, patience).await
         }
+        GrantRequest::TokenExchange(grant) => {
+            grants::token_exchange::exchange(call, client, &grant).await
+        }
     }
 }
 
@@ -174,7 +192,8 @@ fn permit(
     if grant == GrantType::ClientCredentials && client.is_public() {
         return Err(Cause::PublicClientCredentials.into());
     }
-    if !client.client().may_use(grant) {
+    let anyones = grant == GrantType::TokenExchange && client.is_public();
+    if anyones || !client.client().may_use(grant) {
         return Err(Cause::GrantNotAllowed(grant.as_str()).into());
     }
     Ok(())
@@ -188,6 +207,8 @@ pub struct TokenResponse {
     pub(in crate::oauth) scope: Scope,
     pub(in crate::oauth) refresh_token: Option<Secret<String>>,
     pub(in crate::oauth) id_token: Option<Secret<String>>,
+    /// RFC 8693 §2.2.1; only from an exchange.
+    pub(in crate::oauth) issued_token_type: Option<&'static str>,
 }
 
 impl TokenResponse {
@@ -196,6 +217,8 @@ impl TokenResponse {
         #[derive(Serialize)]
         struct Body<'a> {
             access_token: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            issued_token_type: Option<&'static str>,
             token_type: &'static str,
             expires_in: u64,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,6 +229,7 @@ impl TokenResponse {
         }
         let body = Body {
             access_token: self.access_token.reveal(),
+            issued_token_type: self.issued_token_type,
             token_type: "Bearer",
             expires_in: self.expires_in.as_secs(),
             refresh_token: self.refresh_token.as_ref().map(|token| token.reveal().as_str()),
@@ -259,6 +283,7 @@ mod tests {
             scope: Scope::parse("openid read").unwrap(),
             refresh_token: None,
             id_token: None,
+            issued_token_type: None,
         };
         assert_eq!(
             response.to_json(),

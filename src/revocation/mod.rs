@@ -19,8 +19,9 @@ use tracing::{info, warn};
 
 use crate::base::{Clock, Timestamp};
 use crate::config::settings::RevocationMode;
+use crate::model::api_key::ApiKey;
 use crate::model::token::AccessClaims;
-use crate::model::{ClientId, RevocationKey, TenantUid, UserId};
+use crate::model::{ClientId, Revocation, RevocationKey, TenantUid, UserId};
 use crate::storage::{LogCursor, Result, RevocationLog, Revocations, Storage, Tail, Watch};
 use crate::telemetry::Metrics;
 use crate::tenant::Tenant;
@@ -66,6 +67,18 @@ pub enum Standing {
     /// Nothing in the log matches it.
     Live,
     /// Something does.
+    Revoked,
+}
+
+/// What the log says about an API key that was read before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum KeyStanding {
+    /// Nothing happened to it since.
+    Unchanged,
+    /// Its owner, client or tenant changed, or the view is too old to say: its row knows.
+    ReadAgain,
+    /// It is revoked.
     Revoked,
 }
 
@@ -215,6 +228,33 @@ impl View {
             revoked = found.iter().any(|entry| kills(entry, claims));
         }
         Ok(if revoked { Standing::Revoked } else { Standing::Live })
+    }
+
+    /// What this node knows about an API key that it read from the store at `read_at`. Never asks
+    /// the store: the key's own row says all that the log could.
+    pub fn key_standing(
+        &self,
+        tenant: &Tenant,
+        key: &ApiKey,
+        read_at: Timestamp,
+        now: Timestamp,
+    ) -> KeyStanding {
+        let revoked = [RevocationKey::ApiKey(key.id.to_string())];
+        if self.log.any(&tenant.uid, &revoked, |_| true) {
+            return KeyStanding::Revoked;
+        }
+        if tenant.settings.revocation == RevocationMode::Strict || !self.is_fresh(now) {
+            return KeyStanding::ReadAgain;
+        }
+        let mut around = vec![RevocationKey::Tenant];
+        around.extend(key.owner.user().map(|user| RevocationKey::Subject(user.to_string())));
+        around.extend(key.owner.client().map(|client| RevocationKey::Client(client.to_string())));
+        // Whoever wrote the entry may be that far behind us.
+        let newer = |entry: &Revocation| entry.at.plus(SKEW) >= read_at;
+        if self.log.any(&tenant.uid, &around, newer) {
+            return KeyStanding::ReadAgain;
+        }
+        KeyStanding::Unchanged
     }
 
     /// For how long nothing may be minted for this user and client: a not-before covers them, and

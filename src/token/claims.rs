@@ -124,6 +124,8 @@ pub(super) fn read(payload: &[u8], issuer: &str, now: Timestamp) -> Result<Acces
         return Err(Why::NotYet);
     }
     let user = match stated.gid {
+        // Out of an API key of the client itself.
+        Some(_) if stated.sub == stated.client_id.as_str() => None,
         Some(_) => Some(stated.sub.parse().map_err(|_| Why::Claims)?),
         None => None,
     };
@@ -267,8 +269,12 @@ mod tests {
     }
 
     #[test]
-    fn the_subject_of_a_grant_is_a_user() {
-        assert_eq!(with("gid", json!("0d39f6ab-7e9b-4f10-8a4f-4f2c7a3f8a53")), Err(Why::Claims));
+    fn the_subject_of_a_grant_is_a_user_or_its_own_client() {
+        let gid = "0d39f6ab-7e9b-4f10-8a4f-4f2c7a3f8a53";
+        assert_eq!(with("gid", json!(gid)).unwrap().user, None);
+        let mut other = payload();
+        (other["gid"], other["sub"]) = (json!(gid), json!("another"));
+        assert_eq!(read(other.to_string().as_bytes(), ISSUER, NOW), Err(Why::Claims));
         assert_eq!(with("sub", json!("6e9a3c52-95ab-4be4-90ef-20c4ea4d7b9e")).unwrap().user, None);
     }
 }

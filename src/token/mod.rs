@@ -4,6 +4,7 @@
 //! Whether a verified token was revoked is for `revocation/` to say.
 
 pub mod access;
+pub mod api_key;
 mod claims;
 pub mod id;
 mod jws;

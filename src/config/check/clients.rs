@@ -269,6 +269,12 @@ fn own_grants(section: &Section<'_>, public: bool, around: &Around<'_>) -> Vec<G
             "write `type: confidential` and give it a secret, or remove the grant",
         );
     }
+    if public && grants.contains(&GrantType::TokenExchange) {
+        item.fault(
+            "a public client cannot use `token_exchange`: anyone can claim to be it",
+            "write `type: confidential` and give it a secret, or remove the grant",
+        );
+    }
     grants
 }
 

@@ -19,7 +19,8 @@ use std::time::Duration;
 use super::keys;
 use super::read::Item;
 use super::settings::{Settings, StorageEngine};
-use crate::model::TenantSlug;
+use crate::model::client::GrantType;
+use crate::model::{Scope, TenantSlug};
 
 /// Reads the whole file. What comes back is meaningful only when no fault was noted.
 pub(super) fn settings(root: Item<'_>) -> Settings {
@@ -53,7 +54,34 @@ pub(super) fn settings(root: Item<'_>) -> Settings {
         host::note_unique(&item, &tenant, &server, &mut hosts);
         tenants.insert(slug, tenant);
     }
-    Settings { server, storage, jobs, tenants }
+    let settings = Settings { server, storage, jobs, tenants };
+    if !settings.server.has_api_keys()
+        && server_section.get("api_key_peppers").is_none()
+        && let Some((slug, what)) = uses_api_keys(&settings)
+    {
+        server_section.fault(
+            format!(
+                "`api_key_peppers` is missing, and tenant `{slug}` has {what}: with Postgres a \
+                 pepper is never made silently"
+            ),
+            "`openssl rand -base64 32 > pepper-1 && chmod 600 pepper-1`, then \
+             `api_key_peppers: [{id: 1, secret_file: pepper-1}]`",
+        );
+    }
+    settings
+}
+
+/// A tenant that needs API keys, and by what it shows.
+fn uses_api_keys(settings: &Settings) -> Option<(&TenantSlug, &'static str)> {
+    settings.tenants.iter().find_map(|(slug, tenant)| {
+        if tenant.scopes.iter().any(|scope| scope.name == Scope::API_KEYS) {
+            Some((slug, "the scope `api_keys:manage`"))
+        } else if tenant.grants.contains(&GrantType::TokenExchange) {
+            Some((slug, "the grant token-exchange"))
+        } else {
+            None
+        }
+    })
 }
 
 const fn seconds(seconds: u64) -> Duration {

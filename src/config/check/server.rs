@@ -78,6 +78,11 @@ pub(super) fn read(
         public_url: url.clone(),
         trusted_proxies: trusted_proxies(section),
         secret_keys: secret_keys(section, storage, production),
+        api_key_peppers: api_key_peppers(section, production),
+        generate_api_key_pepper: match section.get("api_key_peppers") {
+            Some(item) => item.as_text() == Some("generate"),
+            None => !is_shared(&storage.engine),
+        },
         data_dir: data_dir(section, storage),
         tenant_host: section.get("tenant_host").and_then(|item| host::pattern(&item)),
         demo,
@@ -194,12 +199,22 @@ fn secret_keys(section: &Section<'_>, storage: &Storage, production: bool) -> Ve
         }
         return Vec::new();
     };
+    ring(&item, production)
+}
+
+/// Without peppers a node with Postgres has no API keys; what needs them says so.
+fn api_key_peppers(section: &Section<'_>, production: bool) -> Vec<RingKey> {
+    section.get("api_key_peppers").map(|item| ring(&item, production)).unwrap_or_default()
+}
+
+/// A list of secrets with ids, newest first; empty for `generate`.
+fn ring(item: &Item<'_>, production: bool) -> Vec<RingKey> {
     if item.as_text() == Some("generate") {
         return Vec::new();
     }
     let entries = item.list();
     if entries.is_empty() && item.is_list() {
-        item.fault("the key ring is empty", "add a key, or leave `secret_keys` out");
+        item.fault("the list is empty", "add a key, or leave it out");
     }
     let mut seen = HashSet::new();
     entries

@@ -37,7 +37,7 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>) -> Tenant {
     let own_host = section.get("host");
     let host = host::of_tenant(own_host.as_ref(), &section.item, slug, server);
     let issuer = host::issuer(host.as_deref(), slug, &server.public_url);
-    let grants = section.get("grants").map_or_else(|| ALL_GRANTS.to_vec(), |item| grants(&item));
+    let grants = section.get("grants").map_or_else(|| ALL_GRANTS[..4].to_vec(), |item| grants(&item));
     let scopes = scopes(section);
     let all_scopes: Scope = scopes.iter().map(|scope| scope.name.as_str()).collect();
     let resources = resources(section, &all_scopes);
@@ -86,11 +86,13 @@ pub(super) fn rate(section: &Section<'_>, key: &str) -> Option<u32> {
     section.get(key)?.number(0..=1_000_000)
 }
 
-const ALL_GRANTS: [GrantType; 4] = [
+/// The last one is off unless the tenant names it.
+const ALL_GRANTS: [GrantType; 5] = [
     GrantType::AuthorizationCode,
     GrantType::RefreshToken,
     GrantType::ClientCredentials,
     GrantType::DeviceCode,
+    GrantType::TokenExchange,
 ];
 
 /// Reads a list of grant types that we serve.
@@ -98,7 +100,11 @@ pub(super) fn grants(item: &Item<'_>) -> Vec<GrantType> {
     let mut grants = Vec::new();
     for entry in item.list() {
         let long = ALL_GRANTS.map(|grant| (grant.as_str(), grant));
-        let words = [&long[..3], &[("device_code", GrantType::DeviceCode)], &long[3..]].concat();
+        let short = [
+            ("device_code", GrantType::DeviceCode),
+            ("token_exchange", GrantType::TokenExchange),
+        ];
+        let words = [&long[..3], &short, &long[3..]].concat();
         match entry.as_text() {
             // RFC 9700 §2.1.2 and §2.4: both show the token or the password to too many eyes.
             Some("implicit" | "password") => entry.fault(

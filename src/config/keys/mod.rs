@@ -98,6 +98,13 @@ pub static SERVER: Section = Section {
             "The key ring under which signing keys and refresh tokens are protected. `generate` makes `secret-keys` beside the data at first start.",
         ),
         key(
+            "api_key_peppers",
+            "list of sections like those of `secret_keys`, newest first, or `generate`",
+            "a generated file (memory and SQLite); none, and no API keys, with Postgres",
+            "",
+            "The secrets under which API keys are stored: new ones under the first, the others still count. `generate` makes `api-key-pepper` beside the data at first start.",
+        ),
+        key(
             "tenant_host",
             "host name with `{tenant}` in it",
             "none",
@@ -128,7 +135,7 @@ pub static SERVER: Section = Section {
     ],
 };
 
-/// `server.secret_keys[]`
+/// `server.secret_keys[]`, and of the same shape `server.api_key_peppers[]`
 pub static SECRET_KEY: Section = Section {
     path: "server.secret_keys[]",
     keys: &[
@@ -252,7 +259,8 @@ pub static ALL: [&Section; 14] = [
 ];
 
 /// Words that people write for one of our keys and that no count of letters would mend.
-const SYNONYMS: [(&str, &str); 12] = [
+const SYNONYMS: [(&str, &str); 13] = [
+    ("peppers", "api_key_peppers"),
     ("id", "client_id"),
     ("secret", "client_secret"),
     ("secret", "secret_keys"),

@@ -5,6 +5,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use crate::http::{reply, router};
+use crate::token::api_key::is_spelt_as_key;
 
 const MAX_URI: usize = 8 * 1024;
 const MAX_HEADERS: usize = 32 * 1024;
@@ -33,6 +34,10 @@ fn refusal(request: &Request, route: Option<&str>) -> Option<StatusCode> {
     if !names_one_host(request.version(), uri, headers) {
         return Some(StatusCode::BAD_REQUEST);
     }
+    // RFC 9700 §4.3.2: it would be in the logs of everyone on the way.
+    if uri.query().is_some_and(has_api_key) {
+        return Some(StatusCode::BAD_REQUEST);
+    }
     if headers.contains_key(CONTENT_ENCODING) {
         return Some(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
@@ -49,6 +54,12 @@ fn is_plain(path: &str) -> bool {
             rest.split('/')
                 .all(|segment| !matches!(segment, "" | "." | "..") && segment.bytes().all(plain))
         })
+}
+
+/// Whether any parameter of a query is an API key.
+fn has_api_key(query: &str) -> bool {
+    let mut values = query.split(['&', ';']).map(|pair| pair.split_once('=').map_or(pair, |p| p.1));
+    values.any(is_spelt_as_key)
 }
 
 /// One `Host`, which is the one of an absolute address (RFC 9112 §3.2).

@@ -1,5 +1,6 @@
 //! Handlers of the OAuth 2 endpoints that programs call.
 
+pub(in crate::http) mod api_keys;
 pub(in crate::http) mod device_authorization;
 pub(in crate::http) mod introspect;
 pub(in crate::http) mod jwks;

@@ -71,6 +71,7 @@ fn grant_label(form: &Params) -> &'static str {
         Some("refresh_token") => "refresh_token",
         Some("client_credentials") => "client_credentials",
         Some("urn:ietf:params:oauth:grant-type:device_code") => "device_code",
+        Some("urn:ietf:params:oauth:grant-type:token-exchange") => "token_exchange",
         _ => "other",
     }
 }

@@ -47,6 +47,7 @@ fn words(frame: &Frame<'_>, token: &str, description: Option<&str>) -> Words {
         (None, Some("openid")) => {
             Words { text: frame.text("scopes", "openid").to_owned(), why: None }
         }
+        (None, None) if token == Scope::API_KEYS => ours(frame, "api_keys", Some("api_keys_why")),
         (None, Some("profile")) => ours(frame, "profile", Some("profile_why")),
         (None, Some("offline_access")) => ours(frame, "offline_access", Some("offline_access_why")),
         (None, Some(name)) => ours(frame, name, None),

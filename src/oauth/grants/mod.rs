@@ -4,6 +4,7 @@ pub(super) mod authorization_code;
 pub(super) mod client_credentials;
 pub(super) mod device_code;
 pub(super) mod refresh_token;
+pub(super) mod token_exchange;
 
 use super::Call;
 use crate::storage::NewRefresh;
