@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 it could not be done, 2 wrong usage, 3 the configuration has faults, 4
 //! migrations are pending.
 
+mod api_keys;
 mod cleanup;
 mod clients;
 mod config;
@@ -43,6 +44,7 @@ enum Command {
     Clients(clients::Clients),
     Users(users::Users),
     Keys(keys::Keys),
+    ApiKeys(api_keys::ApiKeys),
     Tokens(tokens::Tokens),
     Cleanup(cleanup::Cleanup),
     Login(login::Login),
@@ -71,6 +73,7 @@ impl Command {
             Self::Clients(command) => command.run().await?,
             Self::Users(command) => command.run().await?,
             Self::Keys(command) => command.run().await?,
+            Self::ApiKeys(command) => command.run().await?,
             Self::Tokens(command) => command.run().await?,
             Self::Cleanup(command) => command.run().await?,
             Self::Login(command) => command.run().await?,

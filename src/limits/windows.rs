@@ -34,7 +34,8 @@ impl Windows {
         (limit, window): (u32, Duration),
         now: Timestamp,
     ) -> Result<(), TooOften> {
-        let cell = self.full_at.get_with(self.hasher.hash_one((tenant.as_str(), key)), Arc::default);
+        let cell =
+            self.full_at.get_with(self.hasher.hash_one((tenant.as_str(), key)), Arc::default);
         let window = i64::try_from(window.as_micros()).unwrap_or(i64::MAX / 4);
         let cost = (window / i64::from(limit.max(1))).max(1);
         let now = now.millis().saturating_mul(1_000);
@@ -67,7 +68,10 @@ mod tests {
         assert_eq!(check(1, 0), Err(TooOften { retry_after: Duration::from_secs(20) }));
         assert_eq!(check(1, 15), Err(TooOften { retry_after: Duration::from_secs(5) }));
         assert_eq!(check(2, 0), Ok(()));
-        assert_eq!(windows.check(&TenantUid::stored("other"), 1, (3, Duration::from_mins(1)), begin), Ok(()));
+        assert_eq!(
+            windows.check(&TenantUid::stored("other"), 1, (3, Duration::from_mins(1)), begin),
+            Ok(())
+        );
         assert_eq!(check(1, 20), Ok(()));
         assert!(check(1, 20).is_err());
         assert_eq!((0..9).filter(|_| check(1, 3_600).is_ok()).count(), 3);

@@ -270,10 +270,10 @@ impl ApiKeys {
 
     fn note(&self, tenant: &TenantUid, id: ApiKeyId, from: Option<IpAddr>, now: Timestamp) {
         let one = ApiKeyUse { id, count: 1, last_at: now, last_ip: from };
-        self.add(tenant, one);
+        self.add(tenant, &one);
     }
 
-    fn add(&self, tenant: &TenantUid, used: ApiKeyUse) {
+    fn add(&self, tenant: &TenantUid, used: &ApiKeyUse) {
         let mut uses = self.uses.lock().unwrap_or_else(PoisonError::into_inner);
         if !uses.contains_key(tenant) {
             uses.insert(tenant.clone(), HashMap::new());
@@ -297,7 +297,9 @@ impl ApiKeys {
             let uses: Vec<ApiKeyUse> = uses.into_values().collect();
             if let Err(error) = store.tenant(&tenant).note_api_key_uses(&uses).await {
                 warn!(%error, keys = uses.len(), "uses of API keys cannot be written yet");
-                uses.into_iter().for_each(|used| self.add(&tenant, used));
+                for used in &uses {
+                    self.add(&tenant, used);
+                }
             }
         }
     }
@@ -387,8 +389,10 @@ mod tests {
         assert!(parse(&format!("{text}x")).is_none());
         assert!(parse(&text.to_uppercase()).is_none());
         assert!(parse(&text.to_lowercase()).is_none());
-        assert!(ApiKeys::new(Peppers::default())
-            .draw(&TenantUid::stored("acme"), &SystemEntropy)
-            .is_none());
+        assert!(
+            ApiKeys::new(Peppers::default())
+                .draw(&TenantUid::stored("acme"), &SystemEntropy)
+                .is_none()
+        );
     }
 }

@@ -37,7 +37,8 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>) -> Tenant {
     let own_host = section.get("host");
     let host = host::of_tenant(own_host.as_ref(), &section.item, slug, server);
     let issuer = host::issuer(host.as_deref(), slug, &server.public_url);
-    let grants = section.get("grants").map_or_else(|| ALL_GRANTS[..4].to_vec(), |item| grants(&item));
+    let grants =
+        section.get("grants").map_or_else(|| ALL_GRANTS[..4].to_vec(), |item| grants(&item));
     let scopes = scopes(section);
     let all_scopes: Scope = scopes.iter().map(|scope| scope.name.as_str()).collect();
     let resources = resources(section, &all_scopes);
@@ -100,10 +101,8 @@ pub(super) fn grants(item: &Item<'_>) -> Vec<GrantType> {
     let mut grants = Vec::new();
     for entry in item.list() {
         let long = ALL_GRANTS.map(|grant| (grant.as_str(), grant));
-        let short = [
-            ("device_code", GrantType::DeviceCode),
-            ("token_exchange", GrantType::TokenExchange),
-        ];
+        let short =
+            [("device_code", GrantType::DeviceCode), ("token_exchange", GrantType::TokenExchange)];
         let words = [&long[..3], &short, &long[3..]].concat();
         match entry.as_text() {
             // RFC 9700 §2.1.2 and §2.4: both show the token or the password to too many eyes.

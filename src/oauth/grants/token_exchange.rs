@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::base::{Secret, Timestamp};
+use crate::model::Scope;
 use crate::model::api_key::{ApiKey, Owner};
 use crate::model::client::AccessTokenFormat;
 use crate::model::token::AccessClaims;
@@ -11,7 +12,6 @@ use crate::oauth::client::AuthenticatedClient;
 use crate::oauth::draft::ready_to_mint;
 use crate::oauth::token::{ExchangeGrant, TokenResponse};
 use crate::oauth::{Call, Cause, Params, TokenError, target};
-use crate::model::Scope;
 use crate::token::access;
 use crate::token::api_key::Checked;
 
@@ -57,13 +57,8 @@ pub(in crate::oauth) async fn exchange(
 ) -> Result<TokenResponse, TokenError> {
     let services = call.services;
     let text = request.subject_token.reveal();
-    let checked = services.api_keys.check(
-        call.tenant,
-        &services.revocations,
-        text,
-        call.peer(),
-        call.now,
-    );
+    let checked =
+        services.api_keys.check(call.tenant, &services.revocations, text, call.peer(), call.now);
     let key = match checked.await.map_err(Cause::Store)? {
         Checked::Live(key) => key,
         Checked::Refused(refusal) => return Err(Cause::SubjectToken(refusal).into()),

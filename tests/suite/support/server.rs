@@ -24,6 +24,8 @@ use super::engines::{OPENED_AT, Place};
 pub const SECRET: &str = "b7Qm2xVw9Lr4Tz8Kd1Hs6Yf3Np5Jc0Gq";
 /// … and of tenant `other`.
 pub const OTHER_SECRET: &str = "u3Xk8Zt5Wb1Rn6Mv9Cq2Lj7Hd4Fs0Pa";
+/// The pepper of API keys, id 1.
+pub const PEPPER: &str = "p9Vd2Xr6Wm4Zt8Qk1Bn5Hs3Jc7Lg0Fy-a_Ue";
 /// The password of every user in [`TENANTS`].
 pub const PASSWORD: &str = "plum tractor nine lagoon";
 /// The API of tenant `acme`.
@@ -332,7 +334,8 @@ async fn bind(address: SocketAddr) -> Listening {
 
 fn settings(base: &str, tenants: &str) -> Settings {
     let server = format!(
-        "server:\n  listen: {}\n  public_url: {base}\n  secret_keys: [{{id: 1, secret: {SECRET}}}]\n\
+        "server:\n  listen: {}\n  public_url: {base}\n  secret_keys: [{{id: 1, secret: {SECRET}}}]\n  \
+         api_key_peppers: [{{id: 1, secret: {PEPPER}}}]\n\
          jobs:\n  cleanup: off\n",
         base.trim_start_matches("http://"),
     );
