@@ -20,9 +20,9 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/revocations/poll"),
     ("GET", "/api-keys"),
     ("POST", "/api-keys"),
-    ("GET", "/api-keys/0d39f6ab-7e9b-4f10-8a4f-4f2c7a3f8a53"),
-    ("DELETE", "/api-keys/0d39f6ab-7e9b-4f10-8a4f-4f2c7a3f8a53"),
-    ("POST", "/api-keys/0d39f6ab-7e9b-4f10-8a4f-4f2c7a3f8a53/rotate"),
+    ("GET", "/api-keys/{id}"),
+    ("DELETE", "/api-keys/{id}"),
+    ("POST", "/api-keys/{id}/rotate"),
     ("GET", "/jwks.json"),
     ("GET", "/userinfo"),
     ("POST", "/userinfo"),
@@ -173,9 +173,11 @@ async fn every_route_is_closed_to_what_another_tenant_handed_out(engine: Engine)
     let loot = loot(&server).await;
     for (method, path) in ROUTES {
         for (name, headers, parameters) in attempts(&loot) {
-            let url = server.url("other", path);
+            let id = "0d39f6ab-7e9b-4f10-8a4f-4f2c7a3f8a53";
+            let url = server.url("other", &path.replace("{id}", id));
             let mut request = match *method {
                 "GET" => server.http.request(Method::GET, &url).query(&parameters),
+                "DELETE" => server.http.request(Method::DELETE, &url).form(&parameters),
                 _ => server.http.request(Method::POST, &url).form(&parameters),
             };
             request =
@@ -228,7 +230,7 @@ fn the_matrix_has_every_route() {
         else {
             continue;
         };
-        for (method, call) in [("GET", "get("), ("POST", "post(")] {
+        for (method, call) in [("GET", "get("), ("POST", "post("), ("DELETE", "delete(")] {
             if line.contains(&format!("{call}oauth"))
                 || line.contains(&format!("{call}oidc"))
                 || line.contains(&format!("{call}pages"))
