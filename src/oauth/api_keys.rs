@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::{Call, introspect, target};
+use super::bearer::{self, BearerError};
+use super::{Call, target};
 use crate::base::{Entropy, Secret, Timestamp};
 use crate::config::settings;
 use crate::limits::Limited;
@@ -44,12 +45,9 @@ const NEVER: [&str; 3] = [Scope::OPENID, Scope::OFFLINE_ACCESS, Scope::API_KEYS]
 /// Why it is not done.
 #[derive(Debug, Error)]
 pub enum ApiKeyError {
-    /// The access token is malformed, expired or revoked.
-    #[error("the access token is not live")]
-    NotLive,
-    /// It lacks `api_keys:manage`.
-    #[error("the access token lacks the scope api_keys:manage")]
-    Scope,
+    /// There is no access token, or none that allows it.
+    #[error(transparent)]
+    Bearer(#[from] BearerError),
     /// No such key, or not the caller's.
     #[error("no such API key")]
     NotFound,
@@ -179,11 +177,8 @@ fn audiences(tenant: &settings::Tenant, client: &Client, first: &[String]) -> Ve
 impl Manager {
     /// Whoever `token` speaks for, if it allows to manage keys.
     pub async fn of(call: &Call<'_>, token: &str) -> Result<Self, ApiKeyError> {
-        let claims = introspect::live_access(call, token).await?.ok_or(ApiKeyError::NotLive)?;
-        if !claims.scope.contains(Scope::API_KEYS) {
-            return Err(ApiKeyError::Scope);
-        }
-        let client = call.tenant.client(&claims.client).await?.ok_or(ApiKeyError::NotLive)?;
+        let claims = bearer::authorize(call, token, Scope::API_KEYS).await?;
+        let client = call.tenant.client(&claims.client).await?.ok_or(BearerError::NotLive)?;
         let owner = match claims.user {
             Some(user) => Owner::User { user, client: Some(client.id.clone()) },
             None => Owner::Client(client.id.clone()),
@@ -202,7 +197,7 @@ impl Manager {
         match store.create_api_key(&new, MOST_KEYS, call.now, call.audit).await? {
             CreateApiKey::Created => Ok(Made { key: new.key, text }),
             CreateApiKey::TooMany => Err(ApiKeyError::TooMany),
-            CreateApiKey::OwnerNotLive => Err(ApiKeyError::NotLive),
+            CreateApiKey::OwnerNotLive => Err(BearerError::NotLive.into()),
         }
     }
 

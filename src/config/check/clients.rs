@@ -284,7 +284,7 @@ fn own_scopes(section: &Section<'_>, for_users: bool, around: &Around<'_>) -> Sc
     match section.get("scopes") {
         Some(item) => {
             // What this server itself offers is there without the tenant's saying so.
-            let built_in = std::iter::once(Scope::REVOCATIONS_READ).collect();
+            let built_in = [Scope::REVOCATIONS_READ, Scope::API_KEYS].into_iter().collect();
             scopes_of(&item, &around.scopes.union(&built_in), "the tenant")
         }
         None if for_users => around.scopes.filter(|scope| STANDARD.contains(&scope)),

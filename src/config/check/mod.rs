@@ -74,8 +74,8 @@ pub(super) fn settings(root: Item<'_>) -> Settings {
 /// A tenant that needs API keys, and by what it shows.
 fn uses_api_keys(settings: &Settings) -> Option<(&TenantSlug, &'static str)> {
     settings.tenants.iter().find_map(|(slug, tenant)| {
-        if tenant.scopes.iter().any(|scope| scope.name == Scope::API_KEYS) {
-            Some((slug, "the scope `api_keys:manage`"))
+        if tenant.clients.iter().any(|client| client.scopes.contains(Scope::API_KEYS)) {
+            Some((slug, "a client with the scope `api_keys:manage`"))
         } else if tenant.grants.contains(&GrantType::TokenExchange) {
             Some((slug, "the grant token-exchange"))
         } else {

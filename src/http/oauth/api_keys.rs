@@ -15,11 +15,10 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::http::extract::{Authorization, Request};
 use crate::http::reply;
-use crate::model::Scope;
 use crate::model::api_key::ApiKeyId;
 use crate::oauth::api_keys::{self, ApiKeyError, Made, Manager, Rotation, Wanted};
+use crate::oauth::bearer::{self, BearerError};
 use crate::oauth::{Call, Params};
-use crate::oidc::userinfo::{self, BearerError};
 
 const MOST_IN_A_PAGE: u32 = 200;
 const IN_A_PAGE: u32 = 50;
@@ -153,7 +152,7 @@ async fn manager(
     authorization: &Authorization,
 ) -> Result<Manager, Refusal> {
     let headers = authorization.all();
-    let token = userinfo::bearer(&headers, &params(query)?, None)?.to_owned();
+    let token = bearer::presented(&headers, &params(query)?, None)?.to_owned();
     Ok(Manager::of(call, &token).await?)
 }
 
@@ -198,7 +197,7 @@ impl From<BearerError> for Refusal {
 impl From<ApiKeyError> for Refusal {
     fn from(error: ApiKeyError) -> Self {
         match error {
-            ApiKeyError::NotLive => Self::Bearer(BearerError::NotLive),
+            ApiKeyError::Bearer(error) => Self::Bearer(error),
             ApiKeyError::Store(error) => Self::Bearer(BearerError::Store(error)),
             other => Self::Key(other),
         }
@@ -222,10 +221,6 @@ impl Refusal {
         let mut response = reply::no_store(status, PROBLEM, body.to_string());
         let challenge = match self {
             Self::Bearer(error) => error.challenge(realm),
-            Self::Key(ApiKeyError::Scope) => Some(format!(
-                "Bearer realm=\"{realm}\", error=\"insufficient_scope\", scope=\"{}\"",
-                Scope::API_KEYS
-            )),
             _ => None,
         };
         let headers = response.headers_mut();
@@ -254,7 +249,7 @@ impl Refusal {
                 let status = StatusCode::from_u16(error.status());
                 let code = error.code().map_or("no_token", |code| code.as_str());
                 let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                own(status, code, error.description())
+                own(status, code, &error.description())
             }
             Self::NotJson => own(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -263,7 +258,6 @@ impl Refusal {
             ),
             Self::Key(error) => {
                 let (status, code) = match error {
-                    ApiKeyError::Scope => (StatusCode::FORBIDDEN, "insufficient_scope"),
                     ApiKeyError::TooWide(_) => (StatusCode::FORBIDDEN, "beyond_the_token"),
                     ApiKeyError::NotFound => (StatusCode::NOT_FOUND, "not_found"),
                     ApiKeyError::Invalid(..) => (StatusCode::BAD_REQUEST, "invalid_request"),
@@ -273,7 +267,7 @@ impl Refusal {
                     ApiKeyError::TooOften { .. } => {
                         (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable")
                     }
-                    ApiKeyError::NotConfigured | ApiKeyError::Store(_) | ApiKeyError::NotLive => {
+                    ApiKeyError::NotConfigured | ApiKeyError::Store(_) | ApiKeyError::Bearer(_) => {
                         (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable")
                     }
                 };
