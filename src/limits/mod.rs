@@ -9,10 +9,10 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::ops::Add;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use governor::clock::Clock as _;
+use governor::clock::{Clock as _, Reference as _};
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::keyed::DashMapStateStore;
@@ -112,7 +112,7 @@ type Bucket = RateLimiter<u64, DashMapStateStore<u64>, Beat, NoOpMiddleware<Mome
 pub struct Limiter {
     buckets: Vec<Bucket>,
     /// Until when a key is over its limit, for those that are asked before they are counted.
-    closed: moka::sync::Cache<(Limited, u64), Timestamp>,
+    closed: moka::sync::Cache<(Limited, u64), Moment>,
     hasher: RandomState,
     clock: Beat,
     max_keys: usize,
@@ -125,7 +125,7 @@ impl Limiter {
     }
 
     fn bounded(clock: Arc<dyn Clock>, max_keys: usize) -> Self {
-        let clock = Beat(clock);
+        let clock = Beat::of(clock);
         let bucket = |limited: &Limited| {
             let (burst, period) = limited.quota();
             let quota = Quota::with_period(period / burst.get())
@@ -175,8 +175,9 @@ impl Limiter {
         // No bucket is too small for what is taken from it.
         let Ok(taken) = bucket.check_key_n(&key, cost) else { return Ok(()) };
         taken.map_err(|until| {
-            let retry_after = until.wait_time_from(self.clock.now());
-            self.closed.insert((what, name), self.clock.0.now().plus(retry_after));
+            let now = self.clock.now();
+            let retry_after = until.wait_time_from(now);
+            self.closed.insert((what, name), now + retry_after.into());
             TooOften { retry_after }
         })
     }
@@ -185,9 +186,11 @@ impl Limiter {
     /// fails, so that past the limit it is not even tried.
     pub fn closed(&self, what: Limited, tenant: &TenantUid, key: &str) -> Result<(), TooOften> {
         let name = self.hasher.hash_one((tenant.as_str(), key));
-        let now = self.clock.0.now();
+        let now = self.clock.now();
         match self.closed.get(&(what, name)) {
-            Some(until) if now < until => Err(TooOften { retry_after: until.since(now) }),
+            Some(until) if now < until => {
+                Err(TooOften { retry_after: until.duration_since(now).into() })
+            }
             _ => Ok(()),
         }
     }
@@ -201,9 +204,30 @@ pub fn network(ip: IpAddr) -> String {
     }
 }
 
-/// Our clock, as governor reads it.
+/// Our clock, as governor reads it: it only ever goes forward. When the clock is set back, what was
+/// counted before must not be waited for all over again.
 #[derive(Clone)]
-struct Beat(Arc<dyn Clock>);
+struct Beat(Arc<Beats>);
+
+struct Beats {
+    clock: Arc<dyn Clock>,
+    passed: Mutex<Passed>,
+}
+
+#[derive(Clone, Copy)]
+struct Passed {
+    /// What the clock said last.
+    read: Timestamp,
+    /// How far it has gone forward.
+    time: Duration,
+}
+
+impl Beat {
+    fn of(clock: Arc<dyn Clock>) -> Self {
+        let passed = Passed { read: clock.now(), time: Duration::ZERO };
+        Self(Arc::new(Beats { clock, passed: Mutex::new(passed) }))
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Moment(Nanos);
@@ -212,7 +236,11 @@ impl clock::Clock for Beat {
     type Instant = Moment;
 
     fn now(&self) -> Moment {
-        Moment(self.0.now().since(Timestamp::EPOCH).into())
+        let mut passed = self.0.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = self.0.clock.now();
+        let Passed { read: before, time } = *passed;
+        *passed = Passed { read, time: time + read.since(before) };
+        Moment(passed.time.into())
     }
 }
 
@@ -296,6 +324,21 @@ mod tests {
         assert_eq!(closed("app 192.0.2.2"), Ok(()));
         clock.advance(Duration::from_secs(4));
         assert_eq!(closed("app 192.0.2.1"), Ok(()));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nobody_wait_for_it() {
+        let (limiter, clock) = limiter(1000);
+        let (acme, start) = (TenantUid::stored("acme"), clock.now());
+        let once = || limiter.check(Limited::BadRefreshMac, &acme, "a");
+        clock.advance(Duration::from_hours(1));
+        for _ in 0..20 {
+            assert_eq!(once(), Ok(()));
+        }
+        clock.set(start);
+        assert_eq!(once(), Err(TooOften { retry_after: Duration::from_secs(3) }));
+        clock.advance(Duration::from_secs(3));
+        assert_eq!(once(), Ok(()));
     }
 
     #[test]
