@@ -509,8 +509,8 @@ impl Cause {
                 "name the client: send client_id, or client id and secret by HTTP Basic"
             }
             Self::NoSecret => {
-                "no client authentication: check client_id, and if the client has a secret, send it \
-                 by HTTP Basic or as client_secret"
+                "no client authentication: check client_id; if the client has a secret, send it by \
+                 HTTP Basic or as client_secret; if it cannot keep one, register it as public"
             }
             // One text, so that nobody learns which clients there are.
             Self::UnknownClient | Self::WrongSecret => {
