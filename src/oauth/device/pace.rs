@@ -23,6 +23,9 @@ const SLOWER: Duration = Duration::from_secs(5);
 /// No device is slowed down beyond the life of a code.
 const SLOWEST: Duration = Duration::from_mins(10);
 
+/// No number of [`Decisions::blind`].
+const BLIND: u64 = u64::MAX;
+
 /// What a poll that arrives is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -49,8 +52,25 @@ pub(in crate::oauth) struct Pace {
 /// What was announced, read only when a poll would be too early.
 struct Decisions {
     announced: Receiver<Option<Digest<DeviceCode>>>,
+    /// How many were read.
+    heard: u64,
     /// Raised when it is not known about which devices was decided.
     blind: u64,
+}
+
+/// What was announced before storage is asked about a device: what is read while it answers may be
+/// about this device, and is newer than the answer.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::oauth) struct Heard {
+    heard: u64,
+    blind: u64,
+}
+
+/// What announcements say of a device.
+enum Decision {
+    Made,
+    NotMade,
+    NotKnown,
 }
 
 struct Polled {
@@ -71,7 +91,13 @@ impl Pace {
     /// Nothing remembered; hears of decisions by `announced`.
     pub(in crate::oauth) fn new(announced: Receiver<Option<Digest<DeviceCode>>>) -> Self {
         let devices = Cache::builder().max_capacity(MOST).time_to_idle(REMEMBERED).build();
-        Self { devices, decisions: Mutex::new(Decisions { announced, blind: 0 }) }
+        Self { devices, decisions: Mutex::new(Decisions { announced, heard: 0, blind: 0 }) }
+    }
+
+    /// To be taken before storage is asked, for [`polled`](Self::polled).
+    pub(in crate::oauth) fn heard(&self) -> Heard {
+        let decisions = lock(&self.decisions);
+        Heard { heard: decisions.heard, blind: decisions.blind }
     }
 
     /// A poll of `device` by `client` arrives. What another client did with the code does not count.
@@ -88,21 +114,22 @@ impl Pace {
         if polled.client != *client {
             return FIRST;
         }
-        let ask = |polled: &Polled, never_early| Arrival::Ask {
-            slower: polled.slower,
-            never_early,
-            known: true,
-        };
+        let ask = |slower, never_early| Arrival::Ask { slower, never_early, known: true };
         if std::mem::take(&mut polled.waited) {
-            return ask(&polled, true);
+            return ask(polled.slower, true);
         }
         let early = now < polled.last.plus(polled.interval) && now < polled.expires_at;
-        if !early || self.is_decided(device, polled.blind) {
-            polled.last = polled.last.max(now);
-            return ask(&polled, false);
-        }
         // Arrival to arrival: whoever goes on like this is always too early.
         polled.last = polled.last.max(now);
+        if !early {
+            return ask(polled.slower, false);
+        }
+        match self.decision(device, polled.blind) {
+            Decision::Made => return ask(polled.slower, false),
+            // Many may ask at once, and what is known here is to be added once.
+            Decision::NotKnown => return ask(Duration::ZERO, false),
+            Decision::NotMade => {}
+        }
         if polled.interval < SLOWEST {
             polled.interval += SLOWER;
             polled.slower += SLOWER;
@@ -110,12 +137,14 @@ impl Pace {
         Arrival::TooEarly
     }
 
-    /// Whether `device` may have been decided about, as far as was announced.
-    fn is_decided(&self, device: &Digest<DeviceCode>, blind: u64) -> bool {
+    /// Whether `device` was decided about, as far as was announced.
+    fn decision(&self, device: &Digest<DeviceCode>, blind: u64) -> Decision {
         let mut decisions = lock(&self.decisions);
         let mut found = false;
         loop {
-            match decisions.announced.try_recv() {
+            let announced = decisions.announced.try_recv();
+            decisions.heard += u64::from(announced.is_ok());
+            match announced {
                 Ok(Some(decided)) if decided == *device => found = true,
                 Ok(Some(decided)) => self.devices.invalidate(&decided),
                 Ok(None) | Err(TryRecvError::Lagged(_)) => decisions.blind += 1,
@@ -124,9 +153,10 @@ impl Pace {
         }
         if found {
             self.devices.invalidate(device);
+            return Decision::Made;
         }
         // Nothing else is forgotten over a decision that is not known: only storage is asked again.
-        found || decisions.blind != blind
+        if decisions.blind == blind { Decision::NotMade } else { Decision::NotKnown }
     }
 
     /// Storage has seen a poll of the pending `device` at `now`, and with it `slower`.
@@ -135,10 +165,14 @@ impl Pace {
         device: &Digest<DeviceCode>,
         tenant: &TenantUid,
         record: &DeviceRecord,
-        slower: Duration,
+        (slower, before): (Duration, Heard),
         now: Timestamp,
     ) {
-        let blind = lock(&self.decisions).blind;
+        let blind = match self.heard() {
+            after if after.heard == before.heard && after.blind == before.blind => after.blind,
+            // Something was decided meanwhile: an early poll asks once more.
+            _ => BLIND,
+        };
         let entry = self.devices.entry(*device).or_insert_with(|| {
             Arc::new(Mutex::new(Polled {
                 tenant: tenant.clone(),
@@ -257,7 +291,7 @@ mod tests {
         fn polled(&self, interval: u64, slower: u64, seconds: u64) {
             let slower = Duration::from_secs(slower);
             let (acme, record) = (TenantUid::stored("acme"), record(interval));
-            self.pace.polled(&CODE, &acme, &record, slower, at(seconds));
+            self.pace.polled(&CODE, &acme, &record, (slower, self.pace.heard()), at(seconds));
         }
     }
 
@@ -308,6 +342,23 @@ mod tests {
         assert_eq!(rig.arrive(1), asks(0));
         rig.polled(5, 0, 1);
         assert_eq!(rig.arrive(2), Arrival::TooEarly);
+    }
+
+    #[test]
+    fn a_decision_that_another_poll_heard_of_while_storage_answered_is_not_missed() {
+        let rig = Rig::new();
+        rig.polled(5, 0, 0);
+        let (acme, slower) = (TenantUid::stored("acme"), Duration::ZERO);
+        let asked = rig.pace.heard();
+        rig.watch.decided(Some(CODE));
+        assert_eq!(rig.arrive(1), asks(0), "the other poll");
+        rig.pace.polled(&CODE, &acme, &record(5), (slower, asked), at(1));
+        assert_eq!(rig.arrive(2), asks(0));
+        rig.polled(5, 0, 2);
+        assert_eq!(rig.arrive(3), Arrival::TooEarly);
+        // Those that only look once more add nothing.
+        rig.watch.decided(None);
+        assert_eq!([rig.arrive(4), rig.arrive(4)], [asks(0), asks(0)]);
     }
 
     #[test]

@@ -89,8 +89,10 @@ impl Polling<'_> {
     /// Asks storage.
     async fn ask(&self, poll: &DevicePoll, now: Timestamp) -> Result<Polled, Cause> {
         let (tenant, pace) = (self.call.tenant, &self.call.services.devices.pace);
+        let heard = pace.heard();
         let polled = tenant.store.poll_device(poll, now).await.map_err(Cause::Store)?;
-        let noted = |record| pace.polled(&self.device, &tenant.uid, record, poll.slower, now);
+        let carried = (poll.slower, heard);
+        let noted = |record| pace.polled(&self.device, &tenant.uid, record, carried, now);
         Err(match polled {
             PollDevice::Approved(record) => {
                 pace.forget(&self.device);
