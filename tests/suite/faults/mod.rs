@@ -3,5 +3,6 @@
 mod codes;
 mod crash;
 mod feed;
+mod devices;
 mod nodes;
 mod refresh;

@@ -43,6 +43,11 @@ impl Nodes {
         &self.0[0]
     }
 
+    /// All of them; to be let go of before they are [stopped](Self::stop).
+    pub(super) fn all(&self) -> Arc<Vec<TestServer>> {
+        Arc::clone(&self.0)
+    }
+
     /// As many token requests at once as there are racers, spread over the nodes: the tokens of
     /// those that got some, in the order of the racers. Every other one must be `invalid_grant`.
     pub(super) async fn at_once(

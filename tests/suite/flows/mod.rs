@@ -3,4 +3,5 @@
 mod code;
 mod device;
 mod feed;
+mod device_interop;
 mod token;

@@ -4,6 +4,7 @@ mod authz;
 mod client_auth;
 mod config;
 mod device;
+mod device_grant;
 mod introspect_revoke;
 mod first_start;
 mod jwt;

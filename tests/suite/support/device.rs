@@ -6,10 +6,13 @@ use pmp_auth::base::{Clock as _, Digest, Entropy, SystemEntropy};
 use pmp_auth::model::device::{DeviceCode, DeviceRecord, UserCode};
 use pmp_auth::model::grant::GrantTerms;
 use pmp_auth::model::{Audit, GrantId};
-use pmp_auth::oauth::device::user_code_digests;
+use pmp_auth::oauth::device::{Patience, request, user_code_digests};
+use pmp_auth::oauth::{Call, TokenError, token};
 use pmp_auth::storage::{DecideDevice, DeviceApproval, NewGrant};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
-use super::flow::{Form, SignedIn};
+use super::flow::{Form, SignedIn, caller, presented};
 use super::server::{Answer, SECRET, TestServer};
 
 /// RFC 8628 §3.4.
@@ -77,6 +80,17 @@ impl Device {
 
     /// `alice` allows it, found by its user code, as the decision page does it.
     pub async fn approve(&self, server: &TestServer, alice: &SignedIn) -> GrantId {
+        let (decided, grant) = self.try_to_approve(server, alice).await;
+        assert_eq!(decided, DecideDevice::Decided);
+        grant
+    }
+
+    /// The same where others may have decided, and the grant that it makes if they have not.
+    pub async fn try_to_approve(
+        &self,
+        server: &TestServer,
+        alice: &SignedIn,
+    ) -> (DecideDevice, GrantId) {
         let (tenant, now) = (server.tenant("acme"), server.clock.now());
         let code = UserCode::parse(&self.user_code).expect("a user code");
         let digests = user_code_digests(&server.app.ring, &tenant.uid, &code);
@@ -104,15 +118,33 @@ impl Device {
         let id = grant.id;
         let approval = DeviceApproval { device, session: alice.session, grant };
         let decided = tenant.store.approve_device(&approval, now, &Audit::default()).await;
-        assert_eq!(decided.unwrap(), DecideDevice::Decided);
-        id
+        (decided.unwrap(), id)
     }
 
     /// Somebody denies it.
     pub async fn deny(&self, server: &TestServer) {
+        assert_eq!(self.try_to_deny(server).await, DecideDevice::Decided);
+    }
+
+    /// The same where others may have decided.
+    pub async fn try_to_deny(&self, server: &TestServer) -> DecideDevice {
         let (store, now) = (&server.tenant("acme").store, server.clock.now());
-        let denied = store.deny_device(&self.digest(), None, now, &Audit::default()).await;
-        assert_eq!(denied.unwrap(), DecideDevice::Decided);
+        store.deny_device(&self.digest(), None, now, &Audit::default()).await.unwrap()
+    }
+
+    /// What a poll is told, HTTP left out; `wait` is how long it prefers to wait.
+    pub async fn told(
+        &self,
+        server: &TestServer,
+        wait: Option<Duration>,
+    ) -> Result<Value, TokenError> {
+        let (credentials, params) = presented(self.client, &self.form)?;
+        let (tenant, audit) = (server.tenant("acme"), caller());
+        let (services, now) = (&server.app.services, server.clock.now());
+        let call = Call { services, tenant: &tenant, now, audit: &audit };
+        let patience = wait.map(|wait| Patience { wait, gone: CancellationToken::new() });
+        let told = token::answer_patient(&call, &credentials, &params, patience.as_ref()).await?;
+        Ok(serde_json::from_str(&told.to_json()).expect("JSON"))
     }
 
     /// Until a long poll of it is held.
@@ -128,6 +160,16 @@ impl Device {
 }
 
 impl TestServer {
+    /// What a client is told when it asks for a device code, HTTP left out: for a great many.
+    pub async fn decide_device(&self, client: &str, scope: &str) -> Result<Value, TokenError> {
+        let (credentials, params) = presented(client, &Form::empty().with("scope", scope))?;
+        let (tenant, audit) = (self.tenant("acme"), caller());
+        let (services, now) = (&self.app.services, self.clock.now());
+        let call = Call { services, tenant: &tenant, now, audit: &audit };
+        let told = request::request(&call, &credentials, &params).await?;
+        Ok(serde_json::from_str(&told.to_json()).expect("JSON"))
+    }
+
     /// POST to the device authorization endpoint of `acme`.
     pub async fn device_authorization(&self, client: &str, form: &[(&str, &str)]) -> Answer {
         let url = self.url("acme", "/device_authorization");

@@ -36,6 +36,11 @@ pub struct Code {
 pub struct Form(Vec<(String, String)>);
 
 impl Form {
+    /// A request with nothing in it.
+    pub fn empty() -> Self {
+        Self(Vec::new())
+    }
+
     /// A token request of this grant type, with nothing else in it.
     pub fn of(grant_type: &str) -> Self {
         Self(Vec::new()).with("grant_type", grant_type)
@@ -264,7 +269,7 @@ fn credentials(client: &str, form: &Form) -> (bool, Form) {
     }
 }
 
-fn presented(client: &str, form: &Form) -> Result<(Presented, Params), TokenError> {
+pub(super) fn presented(client: &str, form: &Form) -> Result<(Presented, Params), TokenError> {
     let (basic, form) = credentials(client, form);
     let header = format!("Basic {}", base64::encode(format!("{client}:{SECRET}")));
     let headers: &[&[u8]] = if basic { &[header.as_bytes()] } else { &[] };
@@ -272,7 +277,7 @@ fn presented(client: &str, form: &Form) -> Result<(Presented, Params), TokenErro
     Ok((Presented::read(headers, &params)?, params))
 }
 
-fn caller() -> Audit {
+pub(super) fn caller() -> Audit {
     Audit { ip: Some("127.0.0.1".into()), ..Audit::default() }
 }
 
