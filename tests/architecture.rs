@@ -191,19 +191,30 @@ fn each_folder_says_what_it_owns() {
 }
 
 #[test]
-fn every_test_that_the_security_page_names_exists() {
-    let page = fs::read_to_string(root().join("docs/security.md")).unwrap();
+fn every_test_that_the_docs_name_exists() {
     let mut code = String::new();
     for folder in ["src", "tests"] {
         for file in files(&root().join(folder), ".rs") {
             code.push_str(&fs::read_to_string(file).unwrap());
         }
     }
-    let named: Vec<&str> = page
-        .split('`')
-        .filter(|word| word.starts_with("sec_") || word.starts_with("fault_"))
-        .collect();
-    assert!(!named.is_empty());
-    let missing: Vec<&&str> = named.iter().filter(|name| !code.contains(**name)).collect();
-    assert!(missing.is_empty(), "docs/security.md names tests that are not there: {missing:?}");
+    for page in ["security.md", "device-flow.md"] {
+        let text = fs::read_to_string(root().join("docs").join(page)).unwrap();
+        // A sentence of four words or more is a test's, too.
+        let named: Vec<&str> = text
+            .split('`')
+            .filter(|word| {
+                word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            })
+            .filter(|word| {
+                word.starts_with("sec_")
+                    || word.starts_with("fault_")
+                    || word.matches('_').count() > 3
+            })
+            .collect();
+        assert!(named.len() > 10, "docs/{page}");
+        let exists = |name: &str| code.contains(&format!("fn {name}("));
+        let missing: Vec<&&str> = named.iter().filter(|name| !exists(name)).collect();
+        assert!(missing.is_empty(), "docs/{page} names tests that are not there: {missing:?}");
+    }
 }
