@@ -65,6 +65,8 @@ pub async fn serve(port: u16, database: Option<&str>, page_bytes: usize) {
         .route("/verify", post(verify))
         .route("/insert", post(insert))
         .route("/select", post(select))
+        .route("/update", post(update))
+        .route("/refusal", post(refusal))
         .route("/rotate", post(rotate))
         .route("/authorize", get(authorize))
         .route("/redeem", post(redeem))
@@ -83,6 +85,8 @@ async fn postgres(url: &str) -> PgPool {
         .execute(&pool)
         .await
         .expect("a row");
+    let rows = "insert into floor select decode(lpad(to_hex(n), 4, '0'), 'hex'), 'x' from generate_series(1, 4096) n on conflict do nothing";
+    sqlx::query(rows).execute(&pool).await.expect("rows");
     pool
 }
 
@@ -101,6 +105,10 @@ async fn sqlite(path: &str) -> SqlitePool {
         .execute(&pool)
         .await
         .expect("a row");
+    for n in 1..=4096_u16 {
+        let row = sqlx::query("insert into floor values ($1, 'x', 0) on conflict do nothing");
+        row.bind(n.to_be_bytes().as_slice()).execute(&pool).await.expect("a row");
+    }
     pool
 }
 
@@ -186,6 +194,26 @@ async fn select(State(floor): State<Arc<Floor>>, Form(body): Form<Body>) -> Answ
     std::hint::black_box(body.token);
     floor.read().await;
     json(floor.page.clone())
+}
+
+/// A poll: one conditional update of a row among many, committed like everything else.
+async fn update(State(floor): State<Arc<Floor>>, Form(body): Form<Body>) -> Answer {
+    std::hint::black_box(body.token);
+    let random = random();
+    let row = (u16::from_be_bytes([random[0], random[1]]) % 4096 + 1).to_be_bytes();
+    floor.committed("update floor set n = n + 1 where id = $1 and n >= 0", &row).await;
+    refused()
+}
+
+/// A poll that is too early: nothing but the answer.
+async fn refusal(Form(body): Form<Body>) -> Answer {
+    std::hint::black_box(body.token);
+    refused()
+}
+
+fn refused() -> Answer {
+    let body = r#"{"error":"slow_down","error_description":"as many words as the server has for it: wait five seconds longer before each poll"}"#;
+    json(body)
 }
 
 /// A refresh: read the row, commit its change, sign an access token.

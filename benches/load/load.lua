@@ -13,18 +13,25 @@ local function read(file)
 end
 local form = { ["Content-Type"] = "application/x-www-form-urlencoded" }
 local function post(path, body, authorization)
-  form["Authorization"] = authorization
+  form["Authorization"] = authorization ~= "none" and authorization or nil
   return wrk.format("POST", path, form, body)
 end
 
+-- Answers other than expected; an answer may be an error by right.
+unexpected = 0
+local threads = {}
+function setup(thread) threads[#threads + 1] = thread end
+
 function init(args)
   what, arg1, arg2, arg3 = args[1], args[2], args[3], args[4]
-  if what ~= "refresh" and what ~= "code" then response = nil end
-  if what == "each" or what == "cycle" or what == "refresh" then read(arg3) end
+  if what == "poll" then expected = args[5] end
+  if what ~= "refresh" and what ~= "code" and what ~= "poll" then response = nil end
+  if what == "each" or what == "cycle" or what == "refresh" or what == "poll" then read(arg3) end
 end
 
 -- get: arg1 path.  post: arg1 path, arg2 authorization, arg3 body.
 -- each: arg1 path, arg2 authorization, arg3 file of bodies, each sent once.  cycle: the same, again and again.
+-- poll: the same, where each answer is to be the error that is named by the fourth argument.
 -- refresh: arg1 path, arg2 authorization, arg3 file of refresh tokens; each answer brings the next.
 -- code: arg1 token path, arg2 authorization, arg3 "authorize path|body prefix|cookie|cookie|…".
 -- alternate: arg1 a path to get, arg2 a path to post to.
@@ -34,7 +41,7 @@ function request()
   if what == "get" then return wrk.format("GET", arg1) end
   if what == "post" then return post(arg1, arg3, arg2) end
   if what == "each" then return post(arg1, pop() or "token=none", arg2) end
-  if what == "cycle" then local b = pop(); push(b); return post(arg1, b, arg2) end
+  if what == "cycle" or what == "poll" then local b = pop(); push(b); return post(arg1, b, arg2) end
   if what == "refresh" then
     return post(arg1, "grant_type=refresh_token&refresh_token=" .. (pop() or "none"), arg2)
   end
@@ -55,7 +62,9 @@ function request()
 end
 
 function response(status, headers, body)
-  if what == "refresh" then
+  if what == "poll" then
+    if not body:find(expected, 1, true) then unexpected = unexpected + 1 end
+  elseif what == "refresh" then
     local token = body:match('"refresh_token":"([^"]+)"')
     if token then push(token) end
   elseif what == "code" then
@@ -67,7 +76,11 @@ end
 
 function done(summary, latency)
   local e = summary.errors
+  local wrong = e.status
+  for _, thread in ipairs(threads) do
+    if thread:get("expected") then wrong = thread:get("unexpected") end
+  end
   io.write(string.format("RESULT requests=%d duration_us=%d p50_us=%d p99_us=%d failed=%d\n",
     summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
-    e.connect + e.read + e.write + e.status + e.timeout))
+    e.connect + e.read + e.write + wrong + e.timeout))
 end

@@ -3,13 +3,16 @@
 //! other; figures are medians over interleaved rounds at 16 connections.
 //!
 //! `ROUNDS` (5), `SECONDS` (2) and `ENGINES` (`memory,sqlite,postgres`) change the defaults;
-//! `ONLY` names (parts of the names of) the operations to run, `a,b`.
+//! `ONLY` names (parts of the names of) the operations to run, `a,b`; `device` is the device flow,
+//! with its scenarios, whose sizes are `SAMPLES`, `DEVICES`, `POLLING` and `WAITING`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(clippy::pedantic, unreachable_pub)]
 #![allow(clippy::disallowed_methods, missing_docs)]
 
+mod browser;
 mod cluster;
 mod cpu;
+mod devices;
 mod floor;
 mod operations;
 mod server;
@@ -75,13 +78,14 @@ fn measure_engine(engine: &str, dir: &Path) {
     let postmaster = cluster.as_ref().map(Cluster::pid);
     let rounds: usize = number("ROUNDS", 5);
     let only = std::env::var("ONLY").unwrap_or_default();
+    let wanted = |name: &str| only.split(',').any(|part| name.contains(part));
     let mut results: Vec<(Operation, Vec<(Cost, Cost)>)> = operations::all(&server)
         .into_iter()
-        .filter(|operation| only.split(',').any(|part| operation.name.contains(part)))
+        .filter(|operation| wanted(operation.name))
         .map(|operation| (operation, Vec::new()))
         .collect();
     for _ in 0..rounds {
-        let tokens = Tokens::mint(&server, dir);
+        let tokens = Tokens::mint(&server, dir, results.iter().map(|(operation, _)| operation));
         for (operation, costs) in &mut results {
             let seconds = operation.seconds.min(number("SECONDS", 2));
             let ours = measure(
@@ -101,7 +105,11 @@ fn measure_engine(engine: &str, dir: &Path) {
             costs.push((ours, bare));
         }
     }
-    print_table(results);
+    if !results.is_empty() {
+        print_table(results);
+    }
+    drop(floor);
+    devices::run(&server, postmaster, wanted);
 }
 
 fn measure(url: &str, pid: u32, database: Option<u32>, arguments: &[String], seconds: u32) -> Cost {

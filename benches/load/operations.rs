@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::server::Server;
+use crate::server::{DEVICE_REQUEST, Server};
 
 /// One operation and its floor.
 pub struct Operation {
@@ -11,7 +11,8 @@ pub struct Operation {
     pub name: &'static str,
     /// What it may cost.
     pub budget: &'static str,
-    /// Arguments of `load.lua`; `{fresh}`, `{seen}`, `{opaque}`, `{refresh}` stand for files of tokens.
+    /// Arguments of `load.lua`; `{fresh}`, `{seen}`, `{opaque}`, `{refresh}`, `{pending}` and
+    /// `{early}` stand for files of tokens.
     ours: Vec<String>,
     /// The same for the floor.
     pub floor: Vec<&'static str>,
@@ -32,8 +33,14 @@ impl Operation {
                 .replace("{seen}", &tokens.seen.display().to_string())
                 .replace("{opaque}", &tokens.opaque.display().to_string())
                 .replace("{refresh}", &tokens.refresh.display().to_string())
+                .replace("{pending}", &tokens.pending.display().to_string())
+                .replace("{early}", &tokens.early.display().to_string())
         };
         self.ours.iter().map(place).collect()
+    }
+
+    fn wants(&self, file: &str) -> bool {
+        self.ours.iter().any(|argument| argument == file)
     }
 }
 
@@ -126,6 +133,31 @@ pub fn all(server: &Server) -> Vec<Operation> {
         pair: true,
         seconds: 30,
     });
+    let polls = |name, budget, ours: [&str; 2], floor| {
+        let ours = ["poll", &server.token(), "none", ours[0], ours[1]];
+        Operation {
+            ours: ours.iter().map(|a| (*a).to_owned()).collect(),
+            ..plain(name, budget, ["", "", "", ""], floor)
+        }
+    };
+    all.push(plain(
+        "device_authorization",
+        "1.5 ×",
+        ["post", &server.device_authorization(), "none", DEVICE_REQUEST],
+        write,
+    ));
+    all.push(polls(
+        "poll of a pending device code",
+        "1.5 ×",
+        ["{pending}", "authorization_pending"],
+        if stored { &["post", "/update", "none", "token=x"] } else { form },
+    ));
+    all.push(polls(
+        "poll of a device code that comes too early",
+        "2 ×",
+        ["{early}", "slow_down"],
+        &["post", "/refusal", "none", "token=x"],
+    ));
     all
 }
 
@@ -135,27 +167,49 @@ pub struct Tokens {
     seen: PathBuf,
     opaque: PathBuf,
     refresh: PathBuf,
+    pending: PathBuf,
+    early: PathBuf,
 }
 
 impl Tokens {
-    /// Has the server issue enough of each for a round.
-    pub fn mint(server: &Server, dir: &Path) -> Self {
-        let file = |name: &str, lines: &[String]| {
+    /// Has the server issue enough for a round of these operations.
+    pub fn mint<'a>(
+        server: &Server,
+        dir: &Path,
+        operations: impl Iterator<Item = &'a Operation> + Clone,
+    ) -> Self {
+        let file = |name: &str, lines: &dyn Fn() -> Vec<String>| {
             let path = dir.join(name);
-            let mut out = std::fs::File::create(&path).expect("a file");
-            for line in lines {
-                writeln!(out, "{line}").expect("a line");
+            if operations.clone().any(|operation| operation.wants(&format!("{{{name}}}"))) {
+                let mut out = std::fs::File::create(&path).expect("a file");
+                for line in lines() {
+                    writeln!(out, "{line}").expect("a line");
+                }
             }
             path
         };
         let bodies = |tokens: Vec<String>| -> Vec<String> {
             tokens.into_iter().map(|token| format!("token={token}")).collect()
         };
+        let polls = |count| -> Vec<String> {
+            let codes = server.devices(count).into_iter();
+            codes.map(|(device_code, _)| Server::poll(&device_code)).collect()
+        };
         Self {
-            fresh: file("fresh", &bodies(server.client_credentials("svc", 20_000))),
-            seen: file("seen", &bodies(server.client_credentials("svc", 50))),
-            opaque: file("opaque", &bodies(server.client_credentials("opaque", 50))),
-            refresh: file("refresh", &server.refresh_tokens(64)),
+            fresh: file("fresh", &|| bodies(server.client_credentials("svc", 20_000))),
+            seen: file("seen", &|| bodies(server.client_credentials("svc", 50))),
+            opaque: file("opaque", &|| bodies(server.client_credentials("opaque", 50))),
+            refresh: file("refresh", &|| server.refresh_tokens(64)),
+            // So many that it takes more than their interval, a second, to poll them all.
+            pending: file("pending", &|| polls(PENDING)),
+            early: file("early", &|| {
+                let codes = polls(64);
+                server.poll_once(&codes);
+                codes
+            }),
         }
     }
 }
+
+/// Devices that are polled in turn; the fastest engine answers some 30,000 polls a second.
+const PENDING: usize = 40_000;

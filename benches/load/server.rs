@@ -2,20 +2,25 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+use reqwest::header::{COOKIE, LOCATION};
 
+use crate::browser::Browser;
 use crate::cpu;
 
 const SECRET: &str = "bench-secret-0123456789abcdefghijklmnopqrstuvwxyz";
 const PASSWORD: &str = "correct horse battery staple";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CALLBACK: &str = "http://127.0.0.1/cb";
+const DEVICE_GRANT: &str = "urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code";
+const FORM: &str = "application/x-www-form-urlencoded";
+/// What a television asks for.
+pub const DEVICE_REQUEST: &str = "client_id=tv&scope=openid%20offline_access";
 
 /// The server.
 pub struct Server {
@@ -30,10 +35,12 @@ pub struct Server {
     pub cold_start_ms: f64,
     /// Resident memory before any load.
     pub idle_mib: f64,
-    http: reqwest::Client,
-    runtime: tokio::runtime::Runtime,
+    pub http: reqwest::Client,
+    pub runtime: tokio::runtime::Runtime,
     /// A session of each user.
-    cookies: Vec<String>,
+    pub cookies: Vec<String>,
+    core: usize,
+    dir: PathBuf,
 }
 
 /// How many users act, each with a session: two for each connection, as rows that all connections
@@ -111,6 +118,8 @@ impl Server {
             engine: engine.to_owned(),
             path: "/t/bench".to_owned(),
             cookies: Vec::new(),
+            core,
+            dir: dir.to_owned(),
             url,
             cold_start_ms,
             idle_mib,
@@ -148,6 +157,64 @@ impl Server {
         format!("{}/revoke", self.path)
     }
 
+    pub fn device_authorization(&self) -> String {
+        format!("{}/device_authorization", self.path)
+    }
+
+    /// The form that polls a device code.
+    pub fn poll(device_code: &str) -> String {
+        format!("grant_type={DEVICE_GRANT}&client_id=tv&device_code={device_code}")
+    }
+
+    /// `count` devices that asked: device code and user code of each.
+    pub fn devices(&self, count: usize) -> Vec<(String, String)> {
+        let ask = || {
+            let url = format!("{}{}", self.url, self.device_authorization());
+            let request = self.http.post(url).header("content-type", FORM).body(DEVICE_REQUEST);
+            async { request.send().await.expect("an answer").text().await.expect("a body") }
+        };
+        let answers = self.all(count, ask);
+        let codes =
+            answers.iter().map(|body| (member(body, "device_code"), member(body, "user_code")));
+        codes.collect()
+    }
+
+    /// Sends each of these polls, whose time has come; nobody decided yet.
+    pub fn poll_once(&self, bodies: &[String]) {
+        self.runtime.block_on(async {
+            for body in bodies {
+                let url = format!("{}{}", self.url, self.token());
+                let request = self.http.post(url).header("content-type", FORM).body(body.clone());
+                let told = request.send().await.expect("an answer").text().await.expect("a body");
+                assert!(told.contains("authorization_pending"), "{told}");
+            }
+        });
+    }
+
+    /// Another node on the same database and core; where it listens.
+    pub fn beside(&self) -> Node {
+        let port = free_port();
+        let mut command = pinned(self.core);
+        command.arg(env!("CARGO_BIN_EXE_pmp-auth")).arg("serve").arg("--config");
+        command.arg(self.dir.join("config.yaml")).current_dir(&self.dir);
+        command.env("PMP_AUTH_LOG", "warn");
+        command.env("PMP_AUTH__SERVER__LISTEN", format!("127.0.0.1:{port}"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let node = Node {
+            process: command.spawn().expect("the node starts"),
+            url: format!("http://127.0.0.1:{port}"),
+        };
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let ask = self.http.get(format!("{}/readyz", node.url)).send();
+            if self.runtime.block_on(ask).is_ok_and(|answer| answer.status().is_success()) {
+                return node;
+            }
+            assert!(Instant::now() < until, "the second node is not ready");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Length of the discovery document, for the floor's page.
     pub fn page_bytes(&self) -> usize {
         let url = format!("{}{}/.well-known/openid-configuration", self.url, self.path);
@@ -181,56 +248,14 @@ impl Server {
     /// Signs a user in by the login form; the cookies of the session.
     fn sign_in(&self, email: &str) -> String {
         self.runtime.block_on(async {
-            let mut jar: Vec<(String, String)> = Vec::new();
-            let mut url = format!("{}{}", self.url, self.authorize_path());
-            let mut form: Option<Vec<(String, String)>> = None;
-            for _ in 0..10 {
-                let cookies: Vec<String> = jar.iter().map(|(n, v)| format!("{n}={v}")).collect();
-                let request = match form.take() {
-                    None => self.http.get(&url),
-                    Some(fields) => self.http.post(&url).form(&fields).header("origin", &self.url),
-                };
-                let answer = request
-                    .header("accept", "text/html")
-                    .header(COOKIE, cookies.join("; "))
-                    .send()
-                    .await
-                    .expect("an answer");
-                for line in answer.headers().get_all(SET_COOKIE) {
-                    let pair = line.to_str().expect("text").split(';').next().unwrap_or_default();
-                    let (name, value) = pair.split_once('=').expect("a cookie");
-                    jar.retain(|(known, _)| known != name);
-                    if !value.is_empty() {
-                        jar.push((name.to_owned(), value.to_owned()));
-                    }
-                }
-                let header = |name: &str| {
-                    answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
-                };
-                let refresh =
-                    header("refresh").and_then(|r| r.split_once("url=").map(|(_, u)| u.to_owned()));
-                if let Some(onward) = header(LOCATION.as_str()).or(refresh) {
-                    if onward.starts_with(CALLBACK) {
-                        return jar
-                            .iter()
-                            .map(|(n, v)| format!("{n}={v}"))
-                            .collect::<Vec<_>>()
-                            .join("; ");
-                    }
-                    url = reqwest::Url::parse(&url)
-                        .expect("a URL")
-                        .join(&onward)
-                        .expect("a URL")
-                        .into();
-                    continue;
-                }
-                let html = answer.text().await.expect("a page");
-                let (action, fields) = form_of(&html, email);
-                url =
-                    reqwest::Url::parse(&url).expect("a URL").join(&action).expect("a URL").into();
-                form = Some(fields);
-            }
-            panic!("the login form led nowhere");
+            let mut browser = Browser::new(&self.http, &self.url, "");
+            let url = format!("{}{}", self.url, self.authorize_path());
+            let login = browser.follow(&url, None).await;
+            let (action, fields) = login.filled(&[("username", email), ("password", PASSWORD)]);
+            let sent = browser.follow(&action, Some(&fields)).await;
+            let onward = sent.onward.unwrap_or_default();
+            assert!(onward.starts_with(CALLBACK), "the login form led to {}", sent.url);
+            browser.cookies()
         })
     }
 
@@ -253,7 +278,7 @@ impl Server {
                 let code =
                     place.split("code=").nth(1).expect("a code").split('&').next().expect("a code");
                 let body = format!("{}{code}", self.redeem_prefix());
-                tokens.push(member(self.token_request("web", body).await, "refresh_token"));
+                tokens.push(member(&self.token_request("web", body).await, "refresh_token"));
             }
             tokens
         })
@@ -277,50 +302,32 @@ impl Server {
     where
         F: Future<Output = String> + Send + 'static,
     {
+        self.all(count, make).iter().map(|body| member(body, name)).collect()
+    }
+
+    /// The answers to `count` requests, sixteen at a time.
+    fn all<F>(&self, count: usize, make: impl Fn() -> F) -> Vec<String>
+    where
+        F: Future<Output = String> + Send + 'static,
+    {
         self.runtime.block_on(async {
-            let mut tokens = Vec::with_capacity(count);
-            while tokens.len() < count {
-                let batch: Vec<_> =
-                    (0..16.min(count - tokens.len())).map(|_| tokio::spawn(make())).collect();
-                for one in batch {
-                    tokens.push(member(one.await.expect("a task"), name));
+            let mut bodies = Vec::with_capacity(count);
+            let mut asked = tokio::task::JoinSet::new();
+            for n in 0..count {
+                if n >= 16 {
+                    bodies.extend(asked.join_next().await.map(|one| one.expect("a task")));
                 }
+                asked.spawn(make());
             }
-            tokens
+            bodies.extend(asked.join_all().await);
+            bodies
         })
     }
 }
 
-fn member(body: String, name: &str) -> String {
-    let value: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+fn member(body: &str, name: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(body).expect("JSON");
     value[name].as_str().unwrap_or_else(|| panic!("no {name} in {body}")).to_owned()
-}
-
-fn form_of(html: &str, email: &str) -> (String, Vec<(String, String)>) {
-    let unescape =
-        |text: &str| text.replace("&amp;", "&").replace("&#x2f;", "/").replace("&#x3d;", "=");
-    let attribute = |tag: &str, name: &str| {
-        tag.split_once(&format!(" {name}=\""))
-            .and_then(|(_, rest)| rest.split_once('"'))
-            .map(|(value, _)| unescape(value))
-    };
-    let form = html.split_once("<form").map(|(_, rest)| rest).expect("a form");
-    let form = form.split_once("</form>").map_or(form, |(form, _)| form);
-    let action =
-        attribute(&format!(" {}", form.split_once('>').map_or("", |(tag, _)| tag)), "action");
-    let mut fields = Vec::new();
-    for tag in form.split("<input").skip(1) {
-        let tag = tag.split_once('>').map_or(tag, |(tag, _)| tag);
-        if let Some(name) = attribute(tag, "name") {
-            let value = match name.as_str() {
-                "username" => email.to_owned(),
-                "password" => PASSWORD.to_owned(),
-                _ => attribute(tag, "value").unwrap_or_default(),
-            };
-            fields.push((name, value));
-        }
-    }
-    (action.unwrap_or_default(), fields)
 }
 
 fn stop(process: &mut Child) {
@@ -329,6 +336,19 @@ fn stop(process: &mut Child) {
 }
 
 impl Drop for Server {
+    fn drop(&mut self) {
+        stop(&mut self.process);
+    }
+}
+
+/// A second node.
+pub struct Node {
+    process: Child,
+    /// `http://127.0.0.1:PORT`.
+    pub url: String,
+}
+
+impl Drop for Node {
     fn drop(&mut self) {
         stop(&mut self.process);
     }
@@ -408,14 +428,15 @@ fn configuration(engine: &str, dir: &Path, database: Option<&str>, port: u16) ->
         + &client(
             "web",
             "        grants: [authorization_code, refresh_token]\n        scopes: [openid, offline_access]\n        redirect_uris: [\"http://127.0.0.1/cb\"]\n        require_consent: false\n        id_token_alg: ES256\n",
-        );
+        )
+        + "      - client_id: tv\n        type: public\n        grants: [device_code, refresh_token]\n        scopes: [openid, offline_access]\n";
     let hash = password_hash();
     let users = (0..USERS).fold("    users:\n".to_owned(), |all, user| {
         all + &format!("      - email: {}\n        password_hash: {hash}\n", email(user))
     });
     let tenant = |slug: &str, signing: &str, users: &str| {
         format!(
-            "  {slug}:\n    scopes: [openid, offline_access, read]\n    resources: [\"https://api.example\"]\n    default_resource: https://api.example\n    token_rate: 0\n    introspection_rate: 0\n{signing}{users}    clients:\n{clients}"
+            "  {slug}:\n    scopes: [openid, offline_access, read]\n    resources: [\"https://api.example\"]\n    default_resource: https://api.example\n    token_rate: 0\n    introspection_rate: 0\n    device: {{request_rate: 0, interval: 1s}}\n{signing}{users}    clients:\n{clients}"
         )
     };
     format!(
