@@ -6,7 +6,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -21,6 +21,9 @@ fn tenant() -> Router<Edge> {
         .route("/device_authorization", post(oauth::device_authorization::post))
         .route("/introspect", post(oauth::introspect::post))
         .route("/revoke", post(oauth::revoke::post))
+        .route("/verify", of_any_method(get(oauth::verify::any)))
+        .route("/resources", get(oauth::resources::list))
+        .route("/resources/{id}", get(oauth::resources::get))
         .route("/revocations", get(oauth::revocations::get).layer(gzip()))
         .route("/revocations/poll", post(oauth::revocations::post).layer(gzip()))
         .route("/api-keys", get(oauth::api_keys::list).post(oauth::api_keys::create))
@@ -47,6 +50,12 @@ fn with_slug() -> Router<Edge> {
     tenant().route("/device", get(pages::device::get).post(pages::device::post))
 }
 
+/// Proxies ask with their own method, or with that of the request that they ask about.
+fn of_any_method(get: MethodRouter<Edge>) -> MethodRouter<Edge> {
+    use oauth::verify::any;
+    get.post(any).put(any).patch(any).delete(any).options(any)
+}
+
 /// For large answers that no stranger has a hand in. Streams of events are left as they are: each
 /// would need a window of its own, and every event a flush.
 fn gzip() -> CompressionLayer {
@@ -59,6 +68,8 @@ fn fixed() -> Router<Edge> {
         .route("/device", get(pages::device::short).post(pages::device::short_post))
         .route("/.well-known/openid-configuration/t/{slug}", get(oidc::discovery::get))
         .route("/.well-known/oauth-authorization-server/t/{slug}", get(oidc::discovery::get))
+        .route("/.well-known/oauth-protected-resource", get(oauth::resources::well_known))
+        .route("/.well-known/oauth-protected-resource/{*path}", get(oauth::resources::well_known))
         .route("/assets/{name}", get(pages::brand::stylesheet))
         .merge(demo::routes())
         .merge(probes())
@@ -122,10 +133,23 @@ pub(super) fn is_harmless(route: &str) -> bool {
         || route.ends_with("/brand.css")
         || route.ends_with("/logo")
         || route.ends_with("/revocations")
+        || is_verify(route)
         || matches!(
             route,
             "/assets/{name}" | "/livez" | "/readyz" | "/startupz" | "/metrics" | "/demo"
         )
+}
+
+/// Whether a route answers for the request that a proxy asks about: what stands in its headers is
+/// about a body that the proxy keeps.
+pub(super) fn is_verify(route: &str) -> bool {
+    route.ends_with("/verify")
+}
+
+/// How much of a body is read, in bytes: forms are small, 64 parameters fit many times; a hundred
+/// tokens at introspection do not.
+pub(super) fn longest_body(route: &str) -> usize {
+    if route.ends_with("/introspect") { 512 * 1024 } else { 64 * 1024 }
 }
 
 /// How long the handler of a route has: those that may wait for something to happen, as long as
@@ -156,7 +180,7 @@ pub(super) fn sharing(route: &str) -> Sharing {
         return Sharing::Everyone;
     }
     match below_issuer {
-        "/jwks.json" => Sharing::Everyone,
+        "/jwks.json" | "/resources" | "/resources/{id}" => Sharing::Everyone,
         "/token" | "/device_authorization" | "/revoke" | "/userinfo" => Sharing::Registered,
         _ => Sharing::Nobody,
     }

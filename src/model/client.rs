@@ -219,6 +219,9 @@ pub struct Client {
     /// Introspections a second, where they differ from the tenant's; 0 is no limit.
     #[serde(default)]
     pub introspection_rate: Option<u32>,
+    /// For how long it may keep what introspection told it; not at all when absent.
+    #[serde(default)]
+    pub introspection_cache: Option<Duration>,
     /// Exact origins that may call token, revoke and userinfo from a browser.
     pub cors_origins: Vec<String>,
     /// `enabled: false` disables the client.

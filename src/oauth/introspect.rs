@@ -4,17 +4,19 @@
 //! it, and of a refresh token only if it is its own; of any other token, exactly that it is not
 //! active (RFC 7662 §2.2, §4).
 
+mod answer;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use answer::{Answered, SIGNED, answer};
 use serde::{Serialize, Serializer};
 
-use super::client::{self, AuthenticatedClient, Presented};
+use super::client::{AuthenticatedClient, Presented};
 use super::grants::refresh_token;
 use super::{Call, Cause, Params, Services, TokenError};
 use crate::base::{CredentialKind, Timestamp};
-use crate::limits::Limited;
 use crate::model::token::AccessClaims;
 use crate::model::{Grant, grant::GrantState};
 use crate::revocation::Standing;
@@ -22,30 +24,36 @@ use crate::storage::Result as Stored;
 use crate::token::access::{self, Read};
 use crate::token::api_key::{self, Checked};
 
-/// Answers an introspection request. The caller authenticates with a secret: a public client could
-/// be anyone.
+/// Answers an introspection request about one token, in short. The caller authenticates with a
+/// secret: a public client could be anyone.
 pub async fn introspect(
     call: &Call<'_>,
     presented: &Presented,
     form: &Params,
 ) -> Result<Introspection, TokenError> {
-    let caller = client::authenticate(call, presented).await?.confidential()?;
-    caller.count(call, Limited::Introspection)?;
+    answer(call, presented, form).await?.into_one().ok_or_else(|| Cause::Missing("token").into())
+}
+
+/// What `caller` may know about a token, or API key, whose holder is at `from`.
+async fn inspect(
+    call: &Call<'_>,
+    caller: &AuthenticatedClient,
+    token: &str,
+    from: Option<IpAddr>,
+) -> Result<Introspection, TokenError> {
     // `token_type_hint` is a hint: what a token is can be seen (RFC 7662 §2.1).
-    let token = form.get("token").ok_or(Cause::Missing("token"))?;
     if token.starts_with(CredentialKind::RefreshToken.prefix()) {
-        return introspect_refresh(call, &caller, token).await;
+        return introspect_refresh(call, caller, token).await;
     }
-    let from = holder(call, form)?;
     let claims = match live_bearer(call, token, from).await.map_err(Cause::Store)? {
         Bearer::Token(claims) => claims,
-        Bearer::ApiKey(claims) if may_see(&caller, &claims) => {
+        Bearer::ApiKey(claims) if may_see(caller, &claims) => {
             return Ok(Introspection(Some(Active::api_key(call, &claims))));
         }
         Bearer::TooOften { retry_after } => return Err(Cause::TooMany { retry_after }.into()),
         Bearer::ApiKey(_) | Bearer::NotLive => return Ok(Introspection(None)),
     };
-    if !may_see(&caller, &claims) {
+    if !may_see(caller, &claims) {
         return Ok(Introspection(None));
     }
     call.services.heads.met(call, &claims);
@@ -145,6 +153,14 @@ impl Introspection {
     /// Whether the token is active, as far as the caller may know.
     pub fn is_active(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// How long the answer stays true unless the token is revoked: until an access token ends. One
+    /// about an API key may depend on who asks, and how often.
+    fn lasts(&self, now: Timestamp) -> Duration {
+        let access = self.0.as_ref().filter(|active| active.token_type == Some("Bearer"));
+        let left = access.map_or(0, |active| active.exp - now.seconds());
+        Duration::from_secs(left.try_into().unwrap_or(0))
     }
 
     /// The JSON body.

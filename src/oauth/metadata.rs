@@ -5,9 +5,10 @@ use std::sync::Arc;
 use moka::sync::Cache;
 use serde_json::{Map, Value, json};
 
+use super::resource_metadata;
 use crate::config::settings;
 use crate::model::TenantUid;
-use crate::model::client::{AuthMethod, GrantType};
+use crate::model::client::{AuthMethod, GrantType, SigningAlg};
 use crate::tenant::Tenant;
 
 /// The members that RFC 8414 §2 and its extensions define, for one tenant.
@@ -34,6 +35,10 @@ pub fn members(tenant: &settings::Tenant) -> Map<String, Value> {
         ("revocation_endpoint_auth_methods_supported", json!(any)),
         ("introspection_endpoint_auth_methods_supported", json!(secret)),
         ("code_challenge_methods_supported", json!(["S256"])),
+        // RFC 9701 §7.
+        ("introspection_signing_alg_values_supported", json!(signing_algs(tenant))),
+        // RFC 9728 §4.
+        ("protected_resources", json!(resource_metadata::resources(tenant).collect::<Vec<_>>())),
         // RFC 9207 §3.
         ("authorization_response_iss_parameter_supported", json!(true)),
     ];
@@ -41,6 +46,20 @@ pub fn members(tenant: &settings::Tenant) -> Map<String, Value> {
     let device = tenant.grants.contains(&GrantType::DeviceCode);
     let device = device.then(|| ("device_authorization_endpoint", at("/device_authorization")));
     members.into_iter().chain(device).map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The algorithms of what is signed for clients: the tenant's own first, then what its clients can register; RS256 is always among them
+/// (OpenID Connect Discovery §3).
+pub fn signing_algs(tenant: &settings::Tenant) -> Vec<&'static str> {
+    let mut algs = vec![tenant.signing.id_token];
+    algs.extend([SigningAlg::RS256, SigningAlg::ES256, SigningAlg::PS256, SigningAlg::EdDSA]);
+    let mut names: Vec<&str> = Vec::new();
+    for alg in algs {
+        if !names.contains(&alg.as_str()) {
+            names.push(alg.as_str());
+        }
+    }
+    names
 }
 
 /// Serialised documents, made once per tenant and configuration.

@@ -15,12 +15,14 @@ mod grants;
 pub mod introspect;
 pub mod metadata;
 pub mod params;
+pub mod resource_metadata;
 pub mod revocations;
 pub mod revoke;
 pub mod target;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod token;
+pub mod verify;
 pub mod waiting;
 
 use std::net::IpAddr;

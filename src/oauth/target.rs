@@ -17,6 +17,11 @@ const IDENTITY: [&str; 8] = [
     Scope::API_KEYS,
 ];
 
+/// Whether a scope token is about the user or this issuer, not about a resource.
+pub fn is_about_no_resource(token: &str) -> bool {
+    IDENTITY.contains(&token)
+}
+
 /// The audience of a token, and the scope it keeps there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {

@@ -36,6 +36,7 @@ pub(crate) fn public_client(id: &str) -> Client {
         access_token_ttl: None,
         token_rate: None,
         introspection_rate: None,
+        introspection_cache: None,
         cors_origins: Vec::new(),
         enabled: true,
     }

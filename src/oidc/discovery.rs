@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 
 use crate::config::settings;
 use crate::identity::claims;
-use crate::model::client::SigningAlg;
 use crate::oauth::{Call, metadata};
 
 /// The claims of the protocol itself, beside those about the user.
@@ -28,7 +27,7 @@ fn write(tenant: &settings::Tenant) -> Value {
         // OpenID Connect RP-Initiated Logout §2.1.
         ("end_session_endpoint", at("/logout")),
         ("subject_types_supported", json!(["public"])),
-        ("id_token_signing_alg_values_supported", json!(signing_algs(tenant))),
+        ("id_token_signing_alg_values_supported", json!(metadata::signing_algs(tenant))),
         ("claims_supported", json!(claims)),
         ("claim_types_supported", json!(["normal"])),
         // OpenID Connect Initiating User Registration §4 defined the member.
@@ -40,20 +39,6 @@ fn write(tenant: &settings::Tenant) -> Value {
     ];
     members.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
     Value::Object(members)
-}
-
-/// The tenant's own first, then what its clients can register; RS256 is always among them
-/// (OpenID Connect Discovery §3).
-fn signing_algs(tenant: &settings::Tenant) -> Vec<&'static str> {
-    let mut algs = vec![tenant.signing.id_token];
-    algs.extend([SigningAlg::RS256, SigningAlg::ES256, SigningAlg::PS256, SigningAlg::EdDSA]);
-    let mut names: Vec<&str> = Vec::new();
-    for alg in algs {
-        if !names.contains(&alg.as_str()) {
-            names.push(alg.as_str());
-        }
-    }
-    names
 }
 
 #[cfg(test)]

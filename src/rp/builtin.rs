@@ -42,6 +42,7 @@ fn device_client(id: &str, name: &str, scopes: &Scope) -> Client {
         access_token_ttl: None,
         token_rate: None,
         introspection_rate: None,
+        introspection_cache: None,
         cors_origins: Vec::new(),
         enabled: true,
     }

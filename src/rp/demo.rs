@@ -141,6 +141,7 @@ impl Demo {
             access_token_ttl: None,
             token_rate: None,
             introspection_rate: None,
+            introspection_cache: None,
             cors_origins: Vec::new(),
             enabled: true,
         }

@@ -36,6 +36,11 @@ struct Introspections {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Verifications {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByKind {
     kind: &'static str,
 }
@@ -70,6 +75,7 @@ pub struct Metrics {
     tokens: Family<ByGrant, Counter>,
     token_errors: Family<TokenErrors, Counter>,
     introspections: Family<Introspections, Counter>,
+    verifications: Family<Verifications, Counter>,
     revocations: Family<ByKind, Counter>,
     logins: Family<Logins, Counter>,
     devices: Family<ByState, Counter>,
@@ -96,7 +102,7 @@ impl Metrics {
         let (tokens, token_errors) = (Family::default(), Family::default());
         let (introspections, revocations) = (Family::default(), Family::default());
         let (logins, cleaned) = (Family::default(), Family::default());
-        let devices = Family::default();
+        let (devices, verifications) = (Family::default(), Family::default());
         let (connections, view_age) = (Gauge::default(), Gauge::default());
         let (statements, audit_dropped) = (Counter::default(), Counter::default());
         registry.register_with_unit(
@@ -114,6 +120,11 @@ impl Metrics {
         registry.register("tokens_issued", "Token responses by grant type", tokens.clone());
         registry.register("token_errors", "Token requests refused", token_errors.clone());
         registry.register("introspections", "Introspections answered", introspections.clone());
+        registry.register(
+            "verifications",
+            "What proxies were told about requests",
+            verifications.clone(),
+        );
         registry.register("revocations", "Revocations by kind", revocations.clone());
         registry.register("logins", "Sign-ins by result", logins.clone());
         registry.register(
@@ -153,6 +164,7 @@ impl Metrics {
             tokens,
             token_errors,
             introspections,
+            verifications,
             revocations,
             logins,
             devices,
@@ -187,6 +199,11 @@ impl Metrics {
     pub fn introspected(&self, active: bool) {
         let active = if active { "true" } else { "false" };
         self.introspections.get_or_create(&Introspections { active }).inc();
+    }
+
+    /// A proxy asked whether to let a request through.
+    pub fn verified(&self, result: &'static str) {
+        self.verifications.get_or_create(&Verifications { result }).inc();
     }
 
     /// Something was revoked.

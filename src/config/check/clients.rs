@@ -82,6 +82,7 @@ fn client(
     let redirects = Redirects::read(section, interactive, public && cors_origins.is_empty());
     refuse_unsafe(section, public);
     let lifetime = section.get("access_token_lifetime");
+    let cache = section.get("introspection_cache");
     let client = Client {
         name: section.words("name", 1..=100).unwrap_or_else(|| id.to_string()),
         id,
@@ -111,6 +112,7 @@ fn client(
         access_token_ttl: lifetime.and_then(|item| item.duration(seconds(1)..=hours(24))),
         token_rate: rate(section, "token_rate"),
         introspection_rate: rate(section, "introspection_rate"),
+        introspection_cache: cache.and_then(|item| item.duration(seconds(0)..=seconds(300))),
         cors_origins,
         enabled: section.boolean("enabled", true),
     };

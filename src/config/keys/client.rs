@@ -175,11 +175,18 @@ pub static CLIENT: Section = Section {
             "Introspections that it may make in a second.",
         ),
         key(
+            "introspection_cache",
+            "duration, 0s to 5m",
+            "0s",
+            "10s",
+            "As a resource server: for how long it may keep that a token was active, and so not hear of a revocation. Said in `Cache-Control`; never beyond the token's end.",
+        ),
+        key(
             "id_token_alg",
             "`ES256`, `RS256`, `PS256` or `EdDSA`",
             "the tenant's",
             "ES256",
-            "Algorithm of its ID tokens.",
+            "Algorithm of its ID tokens, and of signed introspection answers.",
         ),
         key(
             "cors_origins",

@@ -16,8 +16,6 @@ use crate::http::extract::preferred_wait;
 use crate::http::{reply, router};
 use crate::oauth::device::Patience;
 
-/// Forms are small; 64 parameters fit many times.
-const MAX_BODY: usize = 64 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Reads the body within its limits, then runs the handler within its time. What may change
@@ -29,7 +27,8 @@ pub(in crate::http) async fn guard(request: Request, next: Next) -> Response {
     };
     let time = router::patience(route.as_str());
     let harmless = router::is_harmless(route.as_str()) && request.method() != Method::POST;
-    let request = match with_body(request).await {
+    let most = router::longest_body(route.as_str());
+    let request = match with_body(request, most).await {
         Ok(request) => request,
         Err(status) => return refuse_body(status),
     };
@@ -60,16 +59,16 @@ fn with_patience(mut request: Request) -> (Request, Duration, Option<DropGuard>)
 }
 
 /// The request with its whole body in memory.
-async fn with_body(request: Request) -> Result<Request, StatusCode> {
+async fn with_body(request: Request, most: usize) -> Result<Request, StatusCode> {
     if request.body().is_end_stream() {
         return Ok(request);
     }
     let (parts, body) = request.into_parts();
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if announced.and_then(|length| length.parse::<u64>().ok()) > Some(MAX_BODY as u64) {
+    if announced.and_then(|length| length.parse::<u64>().ok()) > Some(most as u64) {
         return Err(StatusCode::PAYLOAD_TOO_LARGE);
     }
-    let read = timeout(BODY_TIME, Limited::new(body, MAX_BODY).collect()).await;
+    let read = timeout(BODY_TIME, Limited::new(body, most).collect()).await;
     let bytes: Bytes = match read.map_err(|_| StatusCode::REQUEST_TIMEOUT)? {
         Ok(all) => all.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => return Err(StatusCode::PAYLOAD_TOO_LARGE),

@@ -38,7 +38,7 @@ fn refusal(request: &Request, route: Option<&str>) -> Option<StatusCode> {
     if uri.query().is_some_and(has_api_key) {
         return Some(StatusCode::BAD_REQUEST);
     }
-    if headers.contains_key(CONTENT_ENCODING) {
+    if headers.contains_key(CONTENT_ENCODING) && !route.is_some_and(router::is_verify) {
         return Some(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     }
     // GET of these may issue, spend or end something, and HEAD would run the same handler.

@@ -4,9 +4,11 @@ pub(in crate::http) mod api_keys;
 pub(in crate::http) mod device_authorization;
 pub(in crate::http) mod introspect;
 pub(in crate::http) mod jwks;
+pub(in crate::http) mod resources;
 pub(in crate::http) mod revocations;
 pub(in crate::http) mod revoke;
 pub(in crate::http) mod token;
+pub(in crate::http) mod verify;
 
 use axum::extract::RawQuery;
 

@@ -64,7 +64,7 @@ impl Problem {
             }
             StatusCode::REQUEST_TIMEOUT => ("request_timeout", "the request took too long to come"),
             StatusCode::PAYLOAD_TOO_LARGE => {
-                ("payload_too_large", "the body is larger than 64 KiB")
+                ("payload_too_large", "the body is larger than this address takes")
             }
             StatusCode::URI_TOO_LONG => ("uri_too_long", "the address is longer than 8 KiB"),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => {

@@ -4,4 +4,6 @@ mod code;
 mod device;
 mod feed;
 mod device_interop;
+mod introspect;
 mod token;
+mod verify;

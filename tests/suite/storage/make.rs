@@ -86,6 +86,7 @@ pub fn client(id: &str) -> Client {
         access_token_ttl: Some(Duration::from_secs(90)),
         token_rate: Some(50),
         introspection_rate: Some(0),
+        introspection_cache: Some(Duration::from_secs(30)),
         cors_origins: vec![],
         enabled: true,
     }
