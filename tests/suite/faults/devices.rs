@@ -67,17 +67,17 @@ impl Round {
     async fn take_part(&self, number: usize) -> Saw {
         let node = &self.nodes[number % self.nodes.len()];
         match number {
-            ..POLLERS => {
-                let saw = self.poll(node, number % 2 == 0).await;
+            0..POLLERS => {
+                let saw = self.poll(node, number.is_multiple_of(2)).await;
                 self.waiting.fetch_sub(1, Ordering::SeqCst);
                 saw
             }
-            ..APPROVERS => {
+            POLLERS..APPROVERS => {
                 self.hesitate(First::Approvers).await;
                 let (decided, grant) = self.device.try_to_approve(node, &self.alice).await;
                 Saw::Approver(decided, grant)
             }
-            ..DENIERS => {
+            APPROVERS..DENIERS => {
                 self.hesitate(First::Deniers).await;
                 Saw::Denier(self.device.try_to_deny(node).await)
             }
@@ -108,10 +108,9 @@ impl Round {
                 Err(told) => told,
             };
             match (status, error.as_str()) {
-                (400, "authorization_pending") => {}
                 (400, "slow_down") => slowed += 1,
-                // Time jumped: the node first looks for revocations.
-                (503, _) => {}
+                // 503 when time jumped: the node first looks for revocations.
+                (400, "authorization_pending") | (503, _) => {}
                 (400, _) => return Saw::Poller(Err(error), slowed),
                 _ => panic!("{status} {error}"),
             }
@@ -338,7 +337,7 @@ mod kept {
             gone.poll(&server).await.is_refusal(400, "invalid_grant");
             at = due;
         }
-        server.clock.advance(Duration::from_secs(300));
+        server.clock.advance(Duration::from_mins(5));
         assert_eq!(cleaned(&server).await, 2, "asked for first, gone last");
         for device in [&long, &plain] {
             device.poll(&server).await.is_refusal(400, "invalid_grant");
