@@ -204,7 +204,7 @@ impl Tokens {
             pending: file("pending", &|| polls(PENDING)),
             early: file("early", &|| {
                 let codes = polls(64);
-                server.poll_once(&codes);
+                server.poll_too_early(&codes);
                 codes
             }),
         }

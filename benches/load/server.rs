@@ -179,14 +179,15 @@ impl Server {
         codes.collect()
     }
 
-    /// Sends each of these polls, whose time has come; nobody decided yet.
-    pub fn poll_once(&self, bodies: &[String]) {
+    /// Sends each of these polls twice, so that it is too early for some seconds.
+    pub fn poll_too_early(&self, bodies: &[String]) {
         self.runtime.block_on(async {
-            for body in bodies {
+            for body in bodies.iter().flat_map(|body| [body, body]) {
                 let url = format!("{}{}", self.url, self.token());
                 let request = self.http.post(url).header("content-type", FORM).body(body.clone());
                 let told = request.send().await.expect("an answer").text().await.expect("a body");
-                assert!(told.contains("authorization_pending"), "{told}");
+                let expected = ["authorization_pending", "slow_down"];
+                assert!(expected.iter().any(|error| told.contains(error)), "{told}");
             }
         });
     }
