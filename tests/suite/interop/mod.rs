@@ -1,6 +1,7 @@
 //! Real clients, each told the issuer URL and its credentials alone: they log in, refresh, and log
 //! out against a server in this process, on both durable engines.
 
+mod apis;
 mod device;
 mod openidconnect;
 mod programs;
@@ -50,6 +51,12 @@ tenants:
 async fn server(engine: Engine) -> TestServer {
     let server =
         TestServer::configured(engine, TENANT, |settings| settings.server.demo = true).await;
+    assert!(TENANT.contains(PASSWORD) && TENANT.contains(SECRET));
+    following_the_time(server).await
+}
+
+/// The same server, with a clock that shows the real time and goes on.
+async fn following_the_time(server: TestServer) -> TestServer {
     server.clock.set(SystemClock.now());
     server.settle().await;
     let clock = server.clock.clone();
@@ -59,6 +66,5 @@ async fn server(engine: Engine) -> TestServer {
             clock.set(SystemClock.now());
         }
     });
-    assert!(TENANT.contains(PASSWORD) && TENANT.contains(SECRET));
     server
 }
