@@ -11,13 +11,13 @@ serve:
 test:
 	scripts/install-test-deps
 	scripts/test-sdks
-	$(CARGO) test --locked
+	$(CARGO) test --locked --workspace
 
 ## Formatting, lints, documentation; licences, bans and sources where cargo-deny is installed.
 lint:
-	$(CARGO) fmt --check
-	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items --quiet
 	@if command -v cargo-deny >/dev/null; then cargo-deny check licenses bans sources; \
 	else echo "cargo-deny is not installed: licences, bans and sources were not checked"; fi
 

@@ -23,6 +23,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rand", &["base"]),
     ("reqwest", &["fetch"]),
     ("qrcode", &["rp"]),
+    ("pmp_auth_verify", &["http/sample_api.rs", "cli/demo.rs"]),
 ];
 
 const MOST_LINES: usize = 600;
@@ -168,7 +169,7 @@ fn migrations_come_in_pairs_on_both_engines() {
 #[test]
 fn no_file_is_too_long_to_read() {
     let mut long = Vec::new();
-    for folder in ["src", "tests", "benches"] {
+    for folder in ["src", "tests", "benches", "crates"] {
         for file in files(&root().join(folder), ".rs") {
             let lines = fs::read_to_string(&file).unwrap().lines().count();
             if lines > MOST_LINES {
@@ -182,7 +183,8 @@ fn no_file_is_too_long_to_read() {
 #[test]
 fn each_folder_says_what_it_owns() {
     let mut silent = Vec::new();
-    for file in files(&root().join("src"), "mod.rs") {
+    let folders = ["src", "crates"].map(|folder| files(&root().join(folder), "mod.rs"));
+    for file in folders.into_iter().flatten() {
         if !fs::read_to_string(&file).unwrap().starts_with("//! ") {
             silent.push(file);
         }
@@ -217,4 +219,19 @@ fn every_test_that_the_docs_name_exists() {
         let missing: Vec<&&str> = named.iter().filter(|name| !exists(name)).collect();
         assert!(missing.is_empty(), "docs/{page} names tests that are not there: {missing:?}");
     }
+}
+
+/// What an API links in is small, and knows nothing of the server.
+#[test]
+fn the_verifier_stands_alone_and_has_the_lints_of_the_house() {
+    let manifest = fs::read_to_string(root().join("crates/pmp-auth-verify/Cargo.toml")).unwrap();
+    let dependencies = manifest.split("[dependencies]").nth(1).unwrap();
+    let dependencies = dependencies.split("\n[").next().unwrap();
+    let names: Vec<&str> =
+        dependencies.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+    assert!(names.contains(&"jsonwebtoken") && names.len() <= 14, "{names:?}");
+    for heavy in ["pmp-auth", "sqlx", "axum", "hyper"] {
+        assert!(!names.contains(&heavy), "{heavy}");
+    }
+    assert!(manifest.contains("[lints]\nworkspace = true"));
 }

@@ -7,6 +7,7 @@ mod api_keys;
 mod cleanup;
 mod clients;
 mod config;
+mod demo;
 mod desk;
 mod exit;
 mod healthcheck;
@@ -50,6 +51,7 @@ enum Command {
     Login(login::Login),
     Token(token::Token),
     Logout(token::Logout),
+    Demo(demo::Demo),
     Healthcheck(healthcheck::Healthcheck),
 }
 
@@ -79,6 +81,7 @@ impl Command {
             Self::Login(command) => command.run().await?,
             Self::Token(command) => command.run().await?,
             Self::Logout(command) => command.run().await?,
+            Self::Demo(command) => command.run().await?,
             Self::Healthcheck(command) => command.run().await?,
         }
         Ok(ExitCode::SUCCESS)

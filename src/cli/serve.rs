@@ -11,8 +11,9 @@ use tracing::{info, warn};
 use super::desk::ConfigArg;
 use super::exit::Failure;
 use super::output;
-use super::sign_ins::again;
+use super::sign_ins::{DEV_ISSUER, again};
 use crate::app::{App, Surroundings};
+use crate::config::generated::ClientSecretKept;
 use crate::config::settings::Settings;
 use crate::config::{self, Environment, embedded, warnings};
 use crate::http::Listening;
@@ -31,7 +32,7 @@ pub(super) struct Serve {
     /// Listen here instead of where the configuration says
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// Need no file: memory storage, one tenant with a user and three clients, the demo at /demo
+    /// Need no file: memory storage, one tenant with a user and four clients, the demo at /demo
     #[arg(long, conflicts_with = "config")]
     dev: bool,
 }
@@ -154,7 +155,27 @@ fn welcome(app: &App) -> String {
             );
         }
     }
+    if let Some(command) = sample_api(app) {
+        let _ =
+            write!(text, "\n  Run an API that refuses revoked tokens at once:\n    {command}\n");
+    }
     text
+}
+
+/// The command that runs the sample API beside this server, as the dev tenant's `api`. Its secret is
+/// nowhere else, and goes by the environment: arguments can be read by every process.
+fn sample_api(app: &App) -> Option<String> {
+    let own = |made: &&ClientSecretKept| {
+        app.settings.server.dev && made.client.as_str() == super::demo::DEV_CLIENT
+    };
+    let made = app.first_start.client_secrets.iter().find(own)?;
+    let tenant = app.registry.named(made.tenant.as_str())?;
+    let secret = made.kept.secret.reveal();
+    let mut command = format!("PMP_AUTH_CLIENT_SECRET={secret} pmp-auth demo api");
+    if tenant.issuer() != DEV_ISSUER {
+        let _ = write!(command, " --issuer {}", tenant.issuer());
+    }
+    Some(command)
 }
 
 /// A `curl` that gets a token: with the secret itself where it is nowhere else, else with its file.

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Document, Environment, Faults, Settings};
 
 /// What `serve --dev` serves on `listen`: memory, the demo, one tenant `dev` with a user, a
-/// confidential client `web-app` and the public clients `spa` and `tv`, all secrets fresh.
+/// confidential client `web-app`, the API `api` and the public clients `spa` and `tv`, all secrets fresh.
 pub fn dev(listen: SocketAddr, environment: &Environment) -> Result<Settings, Faults> {
     let text = text(listen);
     let document = Document {
@@ -49,7 +49,10 @@ tenants:
       - offline_access
       - name: notes:read
         description: Read your notes
+      - name: orders:read
+        description: See your orders
     resources: [https://api.example]
+    default_resource: https://api.example
     clients:
       - client_id: web-app
         name: Your web app
@@ -58,7 +61,7 @@ tenants:
         redirect_uris: [http://127.0.0.1:3000/callback, http://localhost:3000/callback]
         post_logout_redirect_uris: [http://127.0.0.1:3000/, http://localhost:3000/]
         grants: [authorization_code, refresh_token, client_credentials]
-        scopes: [openid, profile, email, offline_access, notes:read]
+        scopes: [openid, profile, email, offline_access, notes:read, orders:read]
         resources: [https://api.example]
         audiences: [https://api.example]
       - client_id: spa
@@ -72,6 +75,13 @@ tenants:
         type: public
         grants: [device_code, refresh_token]
         scopes: [openid, profile, email, offline_access]
+      - client_id: api
+        name: Your API
+        type: confidential
+        client_secret: generate
+        grants: [client_credentials]
+        scopes: [revocations:read]
+        audiences: [https://api.example]
     users:
       - email: dev@example.com
         username: dev
@@ -91,7 +101,7 @@ mod tests {
             let settings = dev(listen.parse().unwrap(), &Environment::empty()).unwrap();
             assert!(settings.server.dev && settings.server.demo, "{listen}");
             let tenant = settings.tenants.values().next().unwrap();
-            assert_eq!(tenant.generated_secrets.len(), 1);
+            assert_eq!(tenant.generated_secrets.len(), 2);
             assert!(tenant.clients[1].is_public());
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::fault::Fault;
 use super::path::Path;
 use super::tree::Node;
+use crate::base::Secret;
 
 /// What every variable begins with.
 pub const PREFIX: &str = "PMP_AUTH__";
@@ -44,6 +45,12 @@ impl Environment {
             std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute())
         };
         absolute("XDG_DATA_HOME").or_else(|| Some(absolute("HOME")?.join(".local/share")))
+    }
+
+    /// The secret of the client that a command is to be (`PMP_AUTH_CLIENT_SECRET`).
+    pub fn client_secret() -> Option<Secret<String>> {
+        let text = std::env::var_os("PMP_AUTH_CLIENT_SECRET")?.into_string().ok()?;
+        (!text.is_empty()).then(|| Secret::new(text))
     }
 
     /// Whether the user wants no colours (`NO_COLOR`, <https://no-color.org>).

@@ -15,6 +15,7 @@ pub mod pages;
 pub mod reply;
 pub mod router;
 pub mod serve;
+pub mod sample_api;
 mod state;
 
 pub use serve::Listening;

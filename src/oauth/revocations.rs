@@ -48,6 +48,9 @@ pub struct Written<'a> {
     cursor: String,
     more: bool,
     as_of: i64,
+    /// When the newest of the entries was revoked, in Unix milliseconds: for measuring.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked_at: Option<i64>,
     #[serde(serialize_with = "each")]
     entries: &'a [Arc<Entry>],
 }
@@ -68,6 +71,7 @@ pub fn write<'a>(call: &Call<'a>, page: &'a Page) -> Written<'a> {
         cursor: page.cursor.to_string(),
         more: page.more,
         as_of: call.services.revocations.as_of().millis(),
+        revoked_at: page.entries.iter().map(|entry| entry.at().millis()).max(),
         entries: &page.entries,
     }
 }
@@ -100,7 +104,7 @@ fn event(call: &Call<'_>, entry: &Entry, reader: &ClientId) -> Value {
     let mut events = Map::new();
     events.insert(REVOCATION_EVENT.to_owned(), json!(entry));
     if entry.kind() == "session" {
-        events.insert(SESSION_REVOKED.to_owned(), json!({"event_timestamp": entry.at()}));
+        events.insert(SESSION_REVOKED.to_owned(), json!({"event_timestamp": entry.at().seconds()}));
     }
     // RFC 9493 §3.2.4: an opaque identifier; the same digest that the entry has.
     let id = entry
@@ -112,7 +116,7 @@ fn event(call: &Call<'_>, entry: &Entry, reader: &ClientId) -> Value {
         "jti": entry.id(),
         "aud": reader.as_str(),
         "sub_id": {"format": "opaque", "id": id},
-        "toe": entry.at(),
+        "toe": entry.at().seconds(),
         "events": events,
     })
 }

@@ -26,9 +26,9 @@ pub struct Entry {
     /// The audiences whose tokens it can kill; any without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) aud: Option<Vec<String>>,
-    /// When it was revoked, in seconds.
+    /// When it was revoked.
     #[serde(skip)]
-    pub(super) at: i64,
+    pub(super) at: Timestamp,
 }
 
 impl Entry {
@@ -39,15 +39,8 @@ impl Entry {
         // A not-before is compared with whole seconds: what is below one changes nothing.
         let nbf = not_before.map(Timestamp::seconds);
         let exp = expires_at.millis().saturating_add(999).div_euclid(1000);
-        let mut entry = Self {
-            id: [0; 16],
-            kind: key.kind(),
-            hash,
-            nbf,
-            exp,
-            aud: audience.clone(),
-            at: at.seconds(),
-        };
+        let mut entry =
+            Self { id: [0; 16], kind: key.kind(), hash, nbf, exp, aud: audience.clone(), at: *at };
         entry.id = entry.name();
         entry
     }
@@ -78,8 +71,8 @@ impl Entry {
         self.hash.map(base64url::encode)
     }
 
-    /// When it was revoked, in seconds.
-    pub fn at(&self) -> i64 {
+    /// When it was revoked.
+    pub fn at(&self) -> Timestamp {
         self.at
     }
 }

@@ -2,5 +2,6 @@
 
 mod commands;
 mod config;
+mod demo;
 mod login;
 mod serve;

@@ -6,4 +6,5 @@ mod feed;
 mod device_interop;
 mod introspect;
 mod token;
+mod verifier;
 mod verify;
