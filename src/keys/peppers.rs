@@ -84,10 +84,10 @@ impl Peppers {
         self.all.first().map(|pepper| pepper.id)
     }
 
-    /// Whether what is stored under `digest` should be stored under the newest pepper instead. An
-    /// id that this node does not know is left to those that do.
+    /// Whether what is stored under `digest` should be stored under the newest pepper instead: only
+    /// from a lower id to a higher one, so that nodes whose lists differ never undo one another.
     pub fn is_outdated(&self, digest: &PepperedDigest) -> bool {
-        self.all.iter().skip(1).any(|pepper| pepper.id == digest.pepper)
+        self.newest().is_some_and(|newest| digest.pepper < newest)
     }
 
     /// The digest of a key's secret under the newest pepper.
@@ -218,10 +218,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_an_older_pepper_of_ours_made_is_outdated() {
+    fn only_what_is_under_a_lower_id_is_outdated() {
         let under = |pepper| PepperedDigest { pepper, mac: [0; 32] };
-        let all = peppers(&[(3, 5), (1, 4)]);
+        let all = peppers(&[(3, 5), (4, 4)]);
         assert!(all.is_outdated(&under(1)));
-        assert!(!all.is_outdated(&under(3)) && !all.is_outdated(&under(2)));
+        assert!(!all.is_outdated(&under(3)) && !all.is_outdated(&under(4)));
     }
 }

@@ -102,7 +102,7 @@ pub static SERVER: Section = Section {
             "list of sections like those of `secret_keys`, newest first, or `generate`",
             "a generated file (memory and SQLite); none, and no API keys, with Postgres",
             "",
-            "The secrets under which API keys are stored: new ones under the first, the others still count. `generate` makes `api-key-pepper` beside the data at first start.",
+            "The secrets under which API keys are stored: new ones under the first, the others still count. Give each new one a higher id: a key moves to the first when it is used, never to a lower id. `generate` makes `api-key-pepper` beside the data at first start.",
         ),
         key(
             "tenant_host",

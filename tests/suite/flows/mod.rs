@@ -1,5 +1,6 @@
 //! Flows from the first request to the last.
 
+mod api_keys;
 mod code;
 mod device;
 mod feed;

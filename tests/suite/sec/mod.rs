@@ -1,5 +1,6 @@
 //! Security cases, by id.
 
+mod api_key;
 mod authz;
 mod client_auth;
 mod config;

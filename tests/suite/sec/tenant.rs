@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use pmp_auth::base::CredentialKind;
 use pmp_auth::model::{Audit, TenantSlug};
 use pmp_auth::storage::{Change, ChangeTenant, Engine};
+use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::api_keys::{EXCHANGE, KEY_TYPE};
 use crate::support::browser::{Asking, Browser, VERIFIER, callback};
 use crate::support::server::{Answer, OTHER_SECRET, PASSWORD, SECRET, TestServer};
 
@@ -71,7 +74,7 @@ async fn sec_tenant_02(engine: Engine) {
 }
 
 async fn sec_tenant_05(engine: Engine) {
-    let server = TestServer::start(engine).await;
+    let server = TestServer::with_api_keys(engine).await;
     let url = server.url("other", "/token");
     let form = [("grant_type", "client_credentials")];
     let foreign = server.post(&url, Some(("web", SECRET)), &form).await;
@@ -79,6 +82,26 @@ async fn sec_tenant_05(engine: Engine) {
     assert_eq!((foreign.status, foreign.error().as_str()), (401, "invalid_client"));
     assert_eq!((unknown.status, &unknown.body), (foreign.status, &foreign.body));
     assert_eq!(server.post(&url, Some(("web", OTHER_SECRET)), &form).await.status, 200);
+
+    let (known, gone) = (server.key().await, server.key().await);
+    let manager = server.manager().await;
+    let rest = format!("/{}", gone.id);
+    let revoked = server.keys(Method::DELETE, &rest, &manager, &Value::Null).await;
+    assert_eq!(revoked.status, 204);
+    let nobodys = CredentialKind::ApiKey.spell(&[7; 48]).reveal().clone();
+    let mut told = Vec::new();
+    for text in [&known.text, &gone.text, &nobodys] {
+        let form =
+            [("grant_type", EXCHANGE), ("subject_token", text), ("subject_token_type", KEY_TYPE)];
+        let exchanged = server.post(&url, Some(("web", OTHER_SECRET)), &form).await;
+        let introspect = server.url("other", "/introspect");
+        let shown = server.post(&introspect, Some(("api", OTHER_SECRET)), &[("token", text)]).await;
+        assert_eq!(exchanged.status, 400, "{}", exchanged.body);
+        assert_eq!(shown.json(), json!({"active": false}));
+        told.push((exchanged.body, exchanged.headers.len()));
+    }
+    assert_eq!((&told[0], &told[1]), (&told[1], &told[2]), "nobody learns whose key it is");
+    assert!(server.key_is_live(&known.text).await);
     server.stop().await;
 }
 

@@ -129,6 +129,11 @@ impl SignedIn {
         self.code_of(server, client, CHALLENGE, "orders:read offline_access").await
     }
 
+    /// A code for this scope.
+    pub async fn code_of_scope(&self, server: &TestServer, client: &str, scope: &str) -> Code {
+        self.code_of(server, client, CHALLENGE, scope).await
+    }
+
     async fn code_of(
         &self,
         server: &TestServer,

@@ -1,5 +1,6 @@
 //! What tests stand on: places where stores live, a private database cluster, races.
 
+pub mod api_keys;
 pub mod browser;
 pub mod device;
 #[macro_use]

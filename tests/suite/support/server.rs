@@ -215,8 +215,14 @@ impl TestServer {
 
     /// Another node on the same database, of the same configuration and time.
     pub async fn beside(&self) -> Self {
-        let (place, settings, clock) =
+        self.beside_with(|_| {}).await
+    }
+
+    /// The same with other settings.
+    pub async fn beside_with(&self, change: impl FnOnce(&mut Settings)) -> Self {
+        let (place, mut settings, clock) =
             (Arc::clone(&self.place), self.settings.clone(), self.clock.clone());
+        change(&mut settings);
         assert!(matches!(*place, Place::Postgres(_)), "only nodes on Postgres share their store");
         let listening = bind("127.0.0.1:0".parse().expect("an address")).await;
         let base = format!("http://{}", listening.address().expect("a bound address"));
