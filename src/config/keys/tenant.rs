@@ -24,8 +24,8 @@ pub static TENANT: Section = Section {
         key("device", "section", "all defaults", "", "The device flow (RFC 8628)."),
         key(
             "grants",
-            "list of `authorization_code`, `refresh_token`, `client_credentials`, `device_code`",
-            "all of these",
+            "list of `authorization_code`, `refresh_token`, `client_credentials`, `device_code`, `token_exchange`",
+            "all of these but `token_exchange`",
             "[authorization_code, refresh_token]",
             "The grant types that any client of the tenant may have.",
         ),

@@ -16,7 +16,7 @@ use crate::support::race::{RACERS, count, race};
 use crate::support::server::{PEPPER, TestServer};
 
 on_every_server! {
-    fault_login_02_api_keys
+    fault_f_login_02_api_keys
     an_owner_cannot_get_around_the_limit_by_rotating
 }
 
@@ -37,7 +37,7 @@ async fn live(server: &TestServer, manager: &str) -> usize {
     count(listed["items"].as_array().expect("a list"), |key| key["live"] == true)
 }
 
-async fn fault_login_02_api_keys(engine: Engine) {
+async fn fault_f_login_02_api_keys(engine: Engine) {
     let first = TestServer::with_api_keys(engine).await;
     let manager = first.manager().await;
     for _ in 1..MOST_KEYS {
@@ -93,7 +93,7 @@ async fn an_owner_cannot_get_around_the_limit_by_rotating(engine: Engine) {
 /// Half of the nodes have the new pepper: what they make or move is not refused by the others as
 /// wrong, only as what they cannot know; and nothing moves back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fault_keys_03() {
+async fn fault_f_keys_03() {
     let only_old = TestServer::with_api_keys(Engine::Postgres).await;
     let with = |all: Vec<RingKey>| {
         only_old.beside_with(move |settings: &mut Settings| settings.server.api_key_peppers = all)
