@@ -1,7 +1,6 @@
 //! API keys over HTTP: tenants that have them, owners that make them, and those who check them.
 
 use pmp_auth::base::SystemEntropy;
-use pmp_auth::config::Settings;
 use pmp_auth::keys::Peppers;
 use pmp_auth::model::ClientId;
 use pmp_auth::model::api_key::{ApiKeyId, Owner};
@@ -82,11 +81,6 @@ impl TestServer {
         Self::with(engine, &tenants()).await
     }
 
-    /// The same with other settings.
-    pub async fn with_api_keys_and(engine: Engine, change: impl FnOnce(&mut Settings)) -> Self {
-        Self::configured(engine, &tenants(), change).await
-    }
-
     /// A token of `web` itself that may manage its keys.
     pub async fn manager(&self) -> String {
         self.manager_of("orders:read orders:write api_keys:manage").await
@@ -138,7 +132,6 @@ impl TestServer {
     }
 
     /// Whether introspection by `api` calls a key active.
-    #[track_caller]
     pub async fn key_is_live(&self, text: &str) -> bool {
         let answer = self.check_key(text).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
