@@ -22,6 +22,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prometheus_client", &["telemetry"]),
     ("rand", &["base"]),
     ("reqwest", &["fetch"]),
+    ("flate2", &["revocation"]),
     ("qrcode", &["rp"]),
     ("pmp_auth_verify", &["http/sample_api.rs", "cli/demo.rs"]),
 ];

@@ -3,6 +3,7 @@
 //! other; figures are medians over interleaved rounds at 16 connections.
 //!
 //! `ROUNDS` (5), `SECONDS` (2) and `ENGINES` (`memory,sqlite,postgres`) change the defaults;
+//! Without load, what it takes to publish a status list.
 //! `ONLY` names (parts of the names of) the operations to run, `a,b`; `device` is the device flow,
 //! with its scenarios, whose sizes are `SAMPLES`, `DEVICES`, `POLLING` and `WAITING`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
@@ -16,6 +17,7 @@ mod devices;
 mod floor;
 mod operations;
 mod server;
+mod status;
 mod wrk;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +56,7 @@ fn main() {
     std::os::unix::fs::chown(&dir, None, None).expect("own directory");
     let engines = std::env::var("ENGINES").unwrap_or_else(|_| "memory,sqlite,postgres".into());
     println!("{} · 16 connections, medians; µs of CPU per request\n", machine());
+    status::measure();
     for engine in engines.split(',') {
         measure_engine(engine, &dir.join(engine));
     }

@@ -172,6 +172,8 @@ pub struct Tenant {
     pub access_token_format: AccessTokenFormat,
     /// What revocation costs and how fast it is.
     pub revocation: RevocationMode,
+    /// Status lists, if the tenant keeps them.
+    pub status_lists: Option<StatusLists>,
     /// Whether one network retry of a redeemed code is answered again, and for how long (0 to 2 s).
     pub code_retry: Option<Duration>,
     /// Token requests a second that each client may make: 20; 0 is no limit.
@@ -200,6 +202,13 @@ impl Tenant {
         let own = self.clients.iter().filter_map(|client| client.access_token_ttl);
         own.fold(self.lifetimes.access_token, Duration::max)
     }
+}
+
+/// `tenants.<slug>.status_lists:` (draft-ietf-oauth-status-list)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusLists {
+    /// How long a list may be kept, in whole seconds: 30 s.
+    pub ttl: Duration,
 }
 
 /// `tenants.<slug>.lifetimes:`

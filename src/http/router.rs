@@ -29,6 +29,8 @@ fn tenant() -> Router<Edge> {
         .route("/api-keys", get(oauth::api_keys::list).post(oauth::api_keys::create))
         .route("/api-keys/{id}", get(oauth::api_keys::get).delete(oauth::api_keys::revoke))
         .route("/api-keys/{id}/rotate", post(oauth::api_keys::rotate))
+        .route("/statuslists", get(oauth::status_lists::aggregation))
+        .route("/statuslists/{id}", get(oauth::status_lists::list).layer(gzip()))
         .route("/jwks.json", get(oauth::jwks::get))
         .route("/userinfo", get(oidc::userinfo::get).post(oidc::userinfo::post))
         .route("/.well-known/openid-configuration", get(oidc::discovery::get))
@@ -180,7 +182,9 @@ pub(super) fn sharing(route: &str) -> Sharing {
         return Sharing::Everyone;
     }
     match below_issuer {
-        "/jwks.json" | "/resources" | "/resources/{id}" => Sharing::Everyone,
+        "/jwks.json" | "/resources" | "/resources/{id}" | "/statuslists" | "/statuslists/{id}" => {
+            Sharing::Everyone
+        }
         "/token" | "/device_authorization" | "/revoke" | "/userinfo" => Sharing::Registered,
         _ => Sharing::Nobody,
     }

@@ -63,12 +63,16 @@ macro_rules! migrations {
 }
 
 /// Those of Postgres, in order.
-pub(super) const POSTGRES: &[Migration] =
-    migrations!("postgres", "001" 1 "initial_schema", "002" 2 "cheaper_writes", "003" 3 "api_keys");
+pub(super) const POSTGRES: &[Migration] = migrations!(
+    "postgres", "001" 1 "initial_schema", "002" 2 "cheaper_writes", "003" 3 "api_keys",
+    "004" 4 "status_lists",
+);
 
 /// Those of SQLite, in order.
-pub(super) const SQLITE: &[Migration] =
-    migrations!("sqlite", "001" 1 "initial_schema", "002" 2 "cheaper_writes", "003" 3 "api_keys");
+pub(super) const SQLITE: &[Migration] = migrations!(
+    "sqlite", "001" 1 "initial_schema", "002" 2 "cheaper_writes", "003" 3 "api_keys",
+    "004" 4 "status_lists",
+);
 
 #[cfg(test)]
 mod tests {

@@ -40,4 +40,35 @@ pub struct AccessClaims {
     pub issued_at: Timestamp,
     /// When it ends, whole seconds.
     pub expires_at: Timestamp,
+    /// Where a status list says whether it is revoked; none unless the tenant keeps such lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<StatusPlace>,
+}
+
+/// A signed token's place in a status list (draft-ietf-oauth-status-list §6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusPlace {
+    /// The list, as in its address.
+    pub list: String,
+    /// The index in it; no other token has it.
+    pub idx: u32,
+    /// The key that signed when the place was taken; a token that was read does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+}
+
+impl StatusPlace {
+    /// Where lists are, below the issuer.
+    pub const PATH: &str = "/statuslists";
+
+    /// The address of the list.
+    pub fn uri(&self, issuer: &str) -> String {
+        format!("{issuer}{}/{}", Self::PATH, self.list)
+    }
+
+    /// The place that a token names, if it is in a list of this issuer.
+    pub fn at(issuer: &str, uri: &str, idx: u32) -> Option<Self> {
+        let list = uri.strip_prefix(issuer)?.strip_prefix(Self::PATH)?.strip_prefix('/')?;
+        Some(Self { list: list.to_owned(), idx, kid: None })
+    }
 }

@@ -16,6 +16,7 @@ use crate::identity::claims;
 use crate::model::client::AccessTokenFormat;
 use crate::model::token::AccessClaims;
 use crate::model::{Client, ClientId, GrantId, Scope, SessionId, UserId};
+use crate::revocation::status;
 use crate::storage::{NewOpaqueToken, Result as Stored};
 use crate::tenant::Tenant;
 use crate::token::access::{self, Minted};
@@ -76,19 +77,20 @@ pub(in crate::oauth) struct Draft {
 }
 
 impl Draft {
-    /// Everything that the token will say.
-    pub(in crate::oauth) fn new(
+    /// Everything that the token will say. Where the tenant keeps status lists, a signed token has its
+    /// place from here on.
+    pub(in crate::oauth) async fn new(
         call: &Call<'_>,
         client: &Client,
         origin: Origin,
         target: &Target,
-    ) -> Self {
+    ) -> Result<Self, TokenError> {
         let lifetime =
             client.access_token_ttl.unwrap_or(call.tenant.settings.lifetimes.access_token);
         let issued_at = Timestamp::from_seconds(call.now.seconds());
         let expires_at = issued_at.plus(lifetime);
         let entropy = &*call.services.entropy;
-        let claims = AccessClaims {
+        let mut claims = AccessClaims {
             jti: access::new_jti(entropy),
             client: client.id.clone(),
             user: origin.user,
@@ -103,17 +105,26 @@ impl Draft {
             amr: origin.amr,
             issued_at,
             expires_at: origin.ends.map_or(expires_at, |ends| expires_at.min(ends)),
+            status: None,
         };
         let drawn = match format_of(call, client) {
-            AccessTokenFormat::Jwt => None,
+            AccessTokenFormat::Jwt => {
+                let statuses = &call.services.statuses;
+                let place = statuses.place(call.tenant, claims.expires_at, call.now).await;
+                claims.status = place.map_err(Cause::Store)?;
+                None
+            }
             AccessTokenFormat::Opaque => Some(access::draw_opaque(&claims, entropy)),
         };
-        Self { claims, drawn }
+        Ok(Self { claims, drawn })
     }
 
-    /// The row to be written, when the token is opaque.
+    /// The row to be written, when the token is opaque or has a place in a status list.
     pub(in crate::oauth) fn row(&self) -> Option<NewOpaqueToken> {
-        self.drawn.as_ref().and_then(|minted| minted.opaque.clone())
+        match &self.drawn {
+            Some(minted) => minted.opaque.clone(),
+            None => status::row(&self.claims),
+        }
     }
 
     /// When it ends.

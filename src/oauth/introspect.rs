@@ -12,6 +12,7 @@ use std::time::Duration;
 
 pub use answer::{Answered, SIGNED, answer};
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 use super::client::{AuthenticatedClient, Presented};
 use super::grants::refresh_token;
@@ -199,6 +200,9 @@ struct Active {
     acr: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     amr: Vec<String>,
+    /// draft-ietf-oauth-status-list §6.2, as in the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Value>,
 }
 
 impl Active {
@@ -219,6 +223,9 @@ impl Active {
             auth_time: claims.auth_time.map(Timestamp::seconds),
             acr: claims.acr.clone(),
             amr: claims.amr.clone(),
+            status: claims.status.as_ref().map(|place| {
+                json!({ "status_list": { "idx": place.idx, "uri": place.uri(call.tenant.issuer()) } })
+            }),
         }
     }
 
@@ -243,6 +250,7 @@ impl Active {
             auth_time: Some(grant.terms.auth_time.seconds()),
             acr: grant.terms.acr.clone(),
             amr: grant.terms.amr.clone(),
+            status: None,
         }
     }
 }
@@ -282,6 +290,7 @@ mod tests {
             auth_time: None,
             acr: None,
             amr: vec![],
+            status: None,
         };
         assert_eq!(
             Introspection(Some(active)).to_json(),

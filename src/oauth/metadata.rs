@@ -9,6 +9,7 @@ use super::resource_metadata;
 use crate::config::settings;
 use crate::model::TenantUid;
 use crate::model::client::{AuthMethod, GrantType, SigningAlg};
+use crate::model::token::StatusPlace;
 use crate::tenant::Tenant;
 
 /// The members that RFC 8414 §2 and its extensions define, for one tenant.
@@ -45,7 +46,15 @@ pub fn members(tenant: &settings::Tenant) -> Map<String, Value> {
     // RFC 8628 §4.
     let device = tenant.grants.contains(&GrantType::DeviceCode);
     let device = device.then(|| ("device_authorization_endpoint", at("/device_authorization")));
-    members.into_iter().chain(device).map(|(name, value)| (name.to_owned(), value)).collect()
+    // draft-ietf-oauth-status-list §9.1.
+    let lists = tenant.status_lists;
+    let lists = lists.map(|_| ("status_list_aggregation_endpoint", at(StatusPlace::PATH)));
+    members
+        .into_iter()
+        .chain(device)
+        .chain(lists)
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 /// The algorithms of what is signed for clients: the tenant's own first, then what its clients can register; RS256 is always among them

@@ -38,6 +38,7 @@ use crate::keys::{Peppers, Ring};
 use crate::limits::Limiter;
 use crate::model::Audit;
 use crate::revocation::View;
+use crate::revocation::status::Statuses;
 use crate::storage::Storage;
 use crate::tenant::Tenant;
 use crate::token::api_key::ApiKeys;
@@ -60,6 +61,8 @@ pub struct Services {
     pub heads: draft::SeenHeads,
     /// Serialised discovery documents.
     pub published: metadata::Published,
+    /// Status lists, and places in them.
+    pub statuses: Statuses,
     /// Devices that poll and wait.
     pub devices: device::Devices,
     /// Makes and checks API keys.
@@ -79,6 +82,7 @@ impl Services {
         let (heads, published) = (draft::SeenHeads::default(), metadata::Published::default());
         let devices = device::Devices::new(store.watch(), revocations.clock());
         let api_keys = ApiKeys::new(Peppers::default());
+        let statuses = Statuses::new(Arc::clone(&revocations), Arc::clone(&entropy));
         Self {
             entropy,
             ring,
@@ -88,6 +92,7 @@ impl Services {
             store,
             heads,
             published,
+            statuses,
             devices,
             api_keys,
         }

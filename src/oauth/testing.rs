@@ -95,6 +95,7 @@ pub(crate) fn tenant_settings() -> settings::Tenant {
         },
         access_token_format: AccessTokenFormat::Jwt,
         revocation: RevocationMode::View,
+        status_lists: None,
         code_retry: None,
         token_rate: 20,
         introspection_rate: 500,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::news::{Latest, Learned, News};
 use crate::base::Timestamp;
 use crate::model::token::AccessClaims;
 use crate::model::{Revocation, RevocationKey, TenantUid};
@@ -44,6 +45,7 @@ pub(super) struct Log {
     /// … up to the beginning of the last sync that succeeded.
     followed: AtomicU64,
     metrics: OnceLock<Arc<Metrics>>,
+    latest: RwLock<Latest>,
 }
 
 type Entries = HashMap<RevocationKey, Vec<Revocation>>;
@@ -55,17 +57,40 @@ impl Log {
             return;
         }
         let mut tenants = self.write();
+        let mut latest = self.latest.write().unwrap_or_else(PoisonError::into_inner);
         for LogEntry { tenant, revocation } in entries {
             if !tenants.contains_key(tenant) {
                 tenants.insert(tenant.clone(), Entries::new());
             }
             let Some(known) = tenants.get_mut(tenant) else { continue };
             let same = known.entry(revocation.key.clone()).or_default();
-            match same.iter_mut().find(|other| says_the_same(other, revocation)) {
-                Some(other) => other.expires_at = other.expires_at.max(revocation.expires_at),
-                None => same.push(revocation.clone()),
+            if let Some(other) = same.iter_mut().find(|other| says_the_same(other, revocation)) {
+                other.expires_at = other.expires_at.max(revocation.expires_at);
+            } else {
+                same.push(revocation.clone());
+                latest.add(tenant, revocation);
             }
         }
+    }
+
+    /// From now on new entries of the tenant are [`news`](Self::news); where they begin.
+    pub(super) fn follow(&self, tenant: &TenantUid) -> u64 {
+        self.latest.write().unwrap_or_else(PoisonError::into_inner).follow(tenant)
+    }
+
+    /// What came since `place`; none when that cannot be told.
+    pub(super) fn news(&self, tenant: &TenantUid, place: u64) -> Option<News> {
+        self.latest.read().unwrap_or_else(PoisonError::into_inner).since(tenant, place)
+    }
+
+    /// The entries of a tenant that were written since `since`, or cover what was issued since.
+    pub(super) fn recent(&self, tenant: &TenantUid, since: Timestamp) -> Vec<Learned> {
+        let recent = |entry: &&Revocation| {
+            entry.at >= since || entry.not_before.is_some_and(|not_before| not_before >= since)
+        };
+        let tenants = self.read();
+        let all = tenants.get(tenant).into_iter().flat_map(HashMap::values).flatten();
+        all.filter(recent).map(|entry| (entry.key.clone(), entry.not_before)).collect()
     }
 
     /// Where what this process revokes is counted.

@@ -5,6 +5,8 @@
 
 mod entries;
 mod feed;
+mod news;
+pub mod status;
 #[cfg(test)]
 mod tests;
 

@@ -36,6 +36,7 @@ fn claims() -> AccessClaims {
         amr: vec![],
         issued_at: NOW,
         expires_at: NOW.plus(seconds(600)),
+        status: None,
     }
 }
 

@@ -11,8 +11,10 @@ pub enum Kind {
     AuthorizationCodes,
     /// Grants past their horizon.
     Grants,
-    /// Opaque access tokens.
+    /// Access tokens that have a row.
     AccessTokens,
+    /// Status lists.
+    StatusLists,
     /// Entries of the revocation log.
     Revocations,
     /// Used identifiers.
@@ -55,6 +57,7 @@ impl Kind {
             Self::AuthorizationCodes => "authorization_codes",
             Self::Grants => "grants",
             Self::AccessTokens => "access_tokens",
+            Self::StatusLists => "status_lists",
             Self::Revocations => "revocations",
             Self::Jtis => "jtis",
             Self::PushedRequests => "pushed_requests",
@@ -82,6 +85,12 @@ pub const KINDS: &[Horizon] = &[
         table: "access_tokens",
         condition: "expires_at <= :now",
         because: "an expired token is inactive, row or no row",
+    },
+    Horizon {
+        kind: Kind::StatusLists,
+        table: "status_lists",
+        condition: "keep_until <= :now",
+        because: "until a minute after the last of its tokens can have ended",
     },
     Horizon {
         kind: Kind::Grants,

@@ -130,7 +130,7 @@ pub struct Redemption {
     pub user: UserId,
     /// The first refresh token, when one is issued.
     pub refresh: Option<NewRefresh>,
-    /// The access token's row, when it is opaque.
+    /// The access token's row, when it has one.
     pub opaque: Option<NewOpaqueToken>,
     /// When the access token ends: raises the grant's horizon.
     pub access_expires_at: Timestamp,

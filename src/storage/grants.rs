@@ -78,7 +78,7 @@ impl NewRefresh {
 pub(super) struct Issue<'a> {
     /// The first refresh token, when one is issued.
     pub(super) refresh: Option<&'a NewRefresh>,
-    /// The access token's row, when it is opaque.
+    /// The access token's row, when it has one.
     pub(super) opaque: Option<&'a NewOpaqueToken>,
     /// When the access token ends.
     pub(super) access_expires_at: Timestamp,
@@ -134,7 +134,7 @@ pub struct Rotation {
     /// Whether the requested scope and resource fit. When not, a verdict of Rotated, Repeated,
     /// Replaced or Adopted commits nothing and is [`RefreshVerdict::Unfit`]; Reused takes effect.
     pub fits: bool,
-    /// The access token's row, when it is opaque; its `generation` is filled in by the verdict.
+    /// The access token's row, when it has one; its `generation` is filled in by the verdict.
     pub opaque: Option<NewOpaqueToken>,
     /// When the access token ends: raises the grant's horizon.
     pub access_expires_at: Timestamp,

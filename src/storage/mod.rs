@@ -27,6 +27,7 @@ mod ring;
 pub mod schema;
 mod sessions;
 pub mod sqlite;
+mod status_lists;
 mod tenants;
 mod users;
 pub mod verdict;
@@ -63,6 +64,7 @@ pub use pushed::{PushedRequest, PushedRequests, TakePushed};
 pub use revocations::{LogCursor, LogEntry, LogPage, RevocationLog, Revocations, Tail};
 pub use ring::{RingCheck, RingChecks};
 pub use sessions::{CreateSession, EndReason, EndSession, NewSession, Sessions};
+pub use status_lists::{PlacesTaken, PlacesWanted, StatusList, StatusLists};
 pub use tenants::{ChangeTenant, Tenants};
 pub use users::{ChangeUser, CreateUser, NewUser, Users};
 pub use watch::{Sink, Watch};
@@ -167,6 +169,7 @@ pub trait TenantStore:
     + Revocations
     + Sessions
     + SigningKeys
+    + StatusLists
     + Users
     + Send
     + Sync
@@ -188,6 +191,7 @@ impl<T> TenantStore for T where
         + Revocations
         + Sessions
         + SigningKeys
+        + StatusLists
         + Users
         + Send
         + Sync

@@ -346,6 +346,7 @@ pub fn claims(key: &ApiKey) -> AccessClaims {
         amr: Vec::new(),
         issued_at: Timestamp::from_seconds(key.created_at.seconds()),
         expires_at: key.ends_at(),
+        status: None,
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Why;
 use crate::base::Timestamp;
-use crate::model::token::AccessClaims;
+use crate::model::token::{AccessClaims, StatusPlace};
 use crate::model::{ClientId, GrantId, Scope, SessionId};
 
 /// `iat` and `nbf` may be so far ahead of us: clocks differ.
@@ -67,6 +67,20 @@ pub(super) struct Written<'a> {
     acr: Option<&'a str>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     amr: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+}
+
+/// `status` (draft-ietf-oauth-status-list §6.2).
+#[derive(Serialize, Deserialize)]
+struct Status {
+    status_list: Place,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Place {
+    idx: u32,
+    uri: String,
 }
 
 impl<'a> Written<'a> {
@@ -86,6 +100,9 @@ impl<'a> Written<'a> {
             auth_time: claims.auth_time.map(Timestamp::seconds),
             acr: claims.acr.as_deref(),
             amr: &claims.amr,
+            status: claims.status.as_ref().map(|place| Status {
+                status_list: Place { idx: place.idx, uri: place.uri(issuer) },
+            }),
         }
     }
 }
@@ -111,6 +128,7 @@ struct Stated {
     acr: Option<String>,
     #[serde(default)]
     amr: Vec<String>,
+    status: Option<Status>,
 }
 
 /// The claims of a payload whose signature is good, if they are ours and count at `now`.
@@ -133,6 +151,12 @@ pub(super) fn read(payload: &[u8], issuer: &str, now: Timestamp) -> Result<Acces
     if audience.is_empty() {
         return Err(Why::Claims);
     }
+    let status = match stated.status {
+        Some(Status { status_list: Place { idx, uri } }) => {
+            Some(StatusPlace::at(issuer, &uri, idx).ok_or(Why::Claims)?)
+        }
+        None => None,
+    };
     let claims = AccessClaims {
         jti: stated.jti,
         client: stated.client_id,
@@ -148,6 +172,7 @@ pub(super) fn read(payload: &[u8], issuer: &str, now: Timestamp) -> Result<Acces
         amr: stated.amr,
         issued_at: Timestamp::from_seconds(stated.iat),
         expires_at: Timestamp::from_seconds(stated.exp),
+        status,
     };
     in_time(&claims, now).map(|()| claims)
 }
@@ -202,6 +227,7 @@ mod tests {
             amr: vec!["pwd".into()],
             issued_at: NOW,
             expires_at: Timestamp::from_seconds(1_800_000_600),
+            status: Some(StatusPlace { list: "L".into(), idx: 1_048_575, kid: None }),
         };
         let text = serde_json::to_vec(&Written::new(ISSUER, &claims)).unwrap();
         assert_eq!(read(&text, ISSUER, NOW), Ok(claims));

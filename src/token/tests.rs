@@ -32,6 +32,7 @@ fn claims() -> AccessClaims {
         amr: vec!["pwd".into()],
         issued_at: NOW,
         expires_at: NOW.plus(TTL),
+        status: None,
     }
 }
 

@@ -4,7 +4,9 @@ use url::Url;
 
 use super::super::keys;
 use super::super::read::{Item, Section};
-use super::super::settings::{Resource, RevocationMode, ScopeSetting, Server, Signing, Tenant};
+use super::super::settings::{
+    Resource, RevocationMode, ScopeSetting, Server, Signing, StatusLists, Tenant,
+};
 use super::{branding, clients, days, device, host, hours, lifetimes, seconds, users};
 use crate::model::client::{AccessTokenFormat, GrantType, SigningAlg};
 use crate::model::{Scope, TenantSlug};
@@ -68,6 +70,7 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>) -> Tenant {
             &[("view", RevocationMode::View), ("strict", RevocationMode::Strict)],
             RevocationMode::View,
         ),
+        status_lists: status_lists(section),
         code_retry: (!code_retry.is_zero()).then_some(code_retry),
         token_rate: rate(section, "token_rate").unwrap_or(20),
         introspection_rate: rate(section, "introspection_rate").unwrap_or(500),
@@ -80,6 +83,24 @@ pub(super) fn read(section: &Section<'_>, context: &Context<'_>) -> Tenant {
         clients,
         generated_secrets,
     }
+}
+
+/// Reads `status_lists`: a switch, or a section, which switches them on.
+fn status_lists(section: &Section<'_>) -> Option<StatusLists> {
+    let usual = StatusLists { ttl: seconds(30) };
+    let item = section.get("status_lists")?;
+    if !item.is_map() {
+        return item.boolean().filter(|on| *on).map(|_| usual);
+    }
+    let section = item.section(&keys::STATUS_LISTS);
+    let ttl = section.get("ttl").and_then(|item| {
+        let ttl = item.duration(seconds(1)..=hours(1))?;
+        if ttl.subsec_nanos() != 0 {
+            item.fault("`ttl` is no whole number of seconds", "write it like 30s");
+        }
+        Some(ttl)
+    });
+    Some(ttl.map_or(usual, |ttl| StatusLists { ttl }))
 }
 
 /// Reads how many times a second; 0 is no limit.

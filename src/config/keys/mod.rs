@@ -5,7 +5,7 @@ mod client;
 mod tenant;
 
 pub use client::{CLIENT, USER};
-pub use tenant::{BRANDING, DEVICE, LIFETIMES, RESOURCE, SCOPE, SIGNING, TENANT};
+pub use tenant::{BRANDING, DEVICE, LIFETIMES, RESOURCE, SCOPE, SIGNING, STATUS_LISTS, TENANT};
 
 /// A setting.
 #[derive(Debug, Clone, Copy)]
@@ -241,7 +241,7 @@ pub static JOBS: Section = Section {
 };
 
 /// Every section, in the order of the reference.
-pub static ALL: [&Section; 14] = [
+pub static ALL: [&Section; 15] = [
     &ROOT,
     &SERVER,
     &SECRET_KEY,
@@ -250,6 +250,7 @@ pub static ALL: [&Section; 14] = [
     &TENANT,
     &LIFETIMES,
     &DEVICE,
+    &STATUS_LISTS,
     &SCOPE,
     &RESOURCE,
     &SIGNING,

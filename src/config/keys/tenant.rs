@@ -66,6 +66,13 @@ pub static TENANT: Section = Section {
             "`view` answers from memory that is at most 1 s old; `strict` asks the database each time.",
         ),
         key(
+            "status_lists",
+            "true, false or section",
+            "false",
+            "true",
+            "Whether signed access tokens have a place in a status list (draft-ietf-oauth-status-list). Each token then costs a row until it ends.",
+        ),
+        key(
             "code_retry",
             "duration, 0s to 2s",
             "0s",
@@ -190,6 +197,18 @@ pub static DEVICE: Section = Section {
             "Device codes a second that each client may ask for, on each node; five seconds' worth at once. More are answered 429.",
         ),
     ],
+};
+
+/// `tenants.<name>.status_lists`
+pub static STATUS_LISTS: Section = Section {
+    path: "tenants.<name>.status_lists",
+    keys: &[key(
+        "ttl",
+        "duration in whole seconds, 1s to 1h",
+        "30s",
+        "10s",
+        "How long a list may be kept; a revoked token is refused so much later at most, and a second.",
+    )],
 };
 
 /// `tenants.<name>.scopes[]`

@@ -211,6 +211,9 @@ fn tenants() {
             "not known",
         ),
         ("tenants: {a: {revocation: fast}}", "tenants.a.revocation", "`view` or `strict`"),
+        ("tenants: {a: {status_lists: often}}", "tenants.a.status_lists", "true"),
+        ("tenants: {a: {status_lists: {ttl: 2h}}}", "tenants.a.status_lists.ttl", "1s to 60m"),
+        ("tenants: {a: {status_lists: {ttl: 1500ms}}}", "tenants.a.status_lists.ttl", "whole"),
         ("tenants: {a: {code_retry: 3s}}", "tenants.a.code_retry", "0s to 2s"),
         (
             "tenants: {a: {access_token_format: jwe}}",

@@ -7,6 +7,7 @@ pub(in crate::http) mod jwks;
 pub(in crate::http) mod resources;
 pub(in crate::http) mod revocations;
 pub(in crate::http) mod revoke;
+pub(in crate::http) mod status_lists;
 pub(in crate::http) mod token;
 pub(in crate::http) mod verify;
 

@@ -163,7 +163,7 @@ impl<'a> Redeem<'a> {
             amr: record.grant_terms.amr.clone(),
             ends,
         };
-        let mut draft = Draft::new(call, client, origin, &target);
+        let mut draft = Draft::new(call, client, origin, &target).await?;
         let head = spend(call, self.redemption(refresh, &draft)).await?;
         let refresh = match &head {
             Some(head) => Some(

@@ -1,5 +1,5 @@
-//! A client asks for itself (RFC 6749 §4.4). Nothing is stored for a JWT; one row for an opaque
-//! token; never a refresh token (§4.4.3).
+//! A client asks for itself (RFC 6749 §4.4). Nothing is stored for a JWT, unless it has a place
+//! in a status list; one row for an opaque token; never a refresh token (§4.4.3).
 
 use crate::model::Scope;
 use crate::oauth::client::AuthenticatedClient;
@@ -23,7 +23,7 @@ pub(in crate::oauth) async fn grant(
     let target = target::resolve(&call.tenant.settings, client, named, named, &scope)?;
     ready_to_mint(call, client, None, &target.scope).await?;
 
-    let mut draft = Draft::new(call, client, Origin::default(), &target);
+    let mut draft = Draft::new(call, client, Origin::default(), &target).await?;
     if let Some(row) = draft.row() {
         call.tenant.store.issue_access_token(&row).await.map_err(Cause::Store)?;
     }

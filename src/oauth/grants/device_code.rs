@@ -288,7 +288,7 @@ impl<'a> Redeem<'a> {
             // A grant that is not refreshed ends with its code; what came out of it lives its own life.
             ends: refresh.as_ref().map(|_| grant.expires_at),
         };
-        let mut draft = Draft::new(call, client, origin, &target);
+        let mut draft = Draft::new(call, client, origin, &target).await?;
         let head = spend(call, self.redemption(refresh, &draft)).await?;
         let (ring, uid) = (&call.services.ring, &call.tenant.uid);
         let refresh = match &head {

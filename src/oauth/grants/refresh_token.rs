@@ -147,7 +147,7 @@ impl Refresh<'_> {
             amr: grant.terms.amr.clone(),
             ends: Some(grant.expires_at),
         };
-        let mut draft = Draft::new(call, client, origin, &target);
+        let mut draft = Draft::new(call, client, origin, &target).await?;
         let verdict = rotate(call, self.rotation(found, Some(&draft))).await?;
         let head = settled(verdict, grant)?;
         let refresh =

@@ -12,6 +12,7 @@ use crate::oauth::client::AuthenticatedClient;
 use crate::oauth::draft::ready_to_mint;
 use crate::oauth::token::{ExchangeGrant, TokenResponse};
 use crate::oauth::{Call, Cause, Params, TokenError, target};
+use crate::revocation::status;
 use crate::token::access;
 use crate::token::api_key::Checked;
 
@@ -69,7 +70,7 @@ pub(in crate::oauth) async fn exchange(
     if !key.allowed_ips.is_empty() && !key.exchange {
         return Err(Cause::NotExchangeable.into());
     }
-    let claims = claims(call, client, &key, request)?;
+    let mut claims = claims(call, client, &key, request)?;
     let named = if claims.client == *client.id() {
         client.client().clone()
     } else {
@@ -77,6 +78,11 @@ pub(in crate::oauth) async fn exchange(
         found.ok_or(Cause::UnknownClient)?
     };
     ready_to_mint(call, &named, claims.user, &Scope::default()).await?;
+    let place = services.statuses.place(call.tenant, claims.expires_at, call.now).await;
+    claims.status = place.map_err(Cause::Store)?;
+    if let Some(row) = status::row(&claims) {
+        call.tenant.store.issue_access_token(&row).await.map_err(Cause::Store)?;
+    }
     let entropy = &*services.entropy;
     let minted = access::mint(call.tenant, &claims, AccessTokenFormat::Jwt, call.now, entropy);
     Ok(TokenResponse {
@@ -129,5 +135,6 @@ fn claims(
         amr: Vec::new(),
         issued_at,
         expires_at: issued_at.plus(lifetime).min(ends),
+        status: None,
     })
 }

@@ -36,7 +36,12 @@ impl AccessTokens for MemoryTenant {
         self.store.change(&self.uid, |rows, log, commit| {
             let entries = log.matching(&self.uid, &key);
             let known = entries.iter().any(|entry| change.now < entry.expires_at);
-            if let Some(digest) = rows.token_jtis.get(&claims.jti).copied() {
+            let found = rows.token_jtis.get(&claims.jti).copied();
+            // One that has a place stays: its list goes by it.
+            let row = found.and_then(|digest| Some((digest, rows.access_tokens.get(&digest)?)));
+            if let Some((digest, row)) = row
+                && row.status.is_none()
+            {
                 rows.remove_access_token(&digest);
             }
             if known {

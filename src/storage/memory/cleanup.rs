@@ -69,6 +69,9 @@ impl Sweep {
                     rows.remove_access_token(&digest);
                 }
             }
+            Kind::StatusLists => {
+                rows.status_lists.retain(|_, row| !self.takes(row.list.keep_until()) || dry_run);
+            }
             Kind::Sessions => {
                 for id in self.doomed(&rows.sessions, |row| row.keep_until) {
                     rows.remove_session(id);

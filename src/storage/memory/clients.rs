@@ -53,7 +53,7 @@ impl Clients for MemoryTenant {
             rows.codes.retain(|_, row| row.client != *id);
             rows.forget_devices(|row| row.record.client == *id);
             rows.consents.retain(|(_, client), _| client != id);
-            rows.access_tokens.retain(|_, claims| claims.client != *id);
+            rows.access_tokens.retain(|_, claims| claims.client != *id || claims.status.is_some());
             rows.disabled_clients.remove(id);
             change.record(Action::ClientDeleted, now, audit, Concerned::client(id));
             change.hint();

@@ -26,6 +26,7 @@ mod ring;
 mod rows;
 mod sessions;
 mod state;
+mod status_lists;
 mod tenants;
 mod users;
 

@@ -16,7 +16,7 @@ use crate::model::token::{AccessClaims, OpaqueToken};
 use crate::model::user::LoginName;
 use crate::model::{Client, ClientId, GrantId, RevocationKey, Session, SessionId, User, UserId};
 use crate::storage::grants::Issue;
-use crate::storage::{PushedRequest, horizon};
+use crate::storage::{PushedRequest, StatusList, horizon};
 
 /// The rows of one tenant: what other engines keep in tables.
 #[derive(Default)]
@@ -34,6 +34,7 @@ pub(super) struct Rows {
     pub(super) devices: HashMap<Digest<DeviceCode>, DeviceRow>,
     pub(super) user_codes: HashMap<UserCodeDigest, Digest<DeviceCode>>,
     pub(super) access_tokens: HashMap<Digest<OpaqueToken>, AccessClaims>,
+    pub(super) status_lists: BTreeMap<(Timestamp, u32), StatusListRow>,
     pub(super) token_jtis: HashMap<String, Digest<OpaqueToken>>,
     pub(super) jtis: HashMap<(String, [u8; 32]), Timestamp>,
     pub(super) pushed: HashMap<Digest<PushedRequest>, (String, Timestamp)>,
@@ -127,6 +128,11 @@ impl AuditRow {
         let delete_at = horizon::audit_record(record.action, record.success, record.at);
         Self { record, delete_at }
     }
+}
+
+pub(super) struct StatusListRow {
+    pub(super) list: StatusList,
+    pub(super) taken: u32,
 }
 
 impl Rows {

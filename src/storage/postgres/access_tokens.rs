@@ -22,7 +22,8 @@ const FIND: &str = "SELECT t.claims::text AS claims, t.generation,
 /// The row is found by its end: `jti` has no index of its own, and few tokens end in one second.
 const REVOKE: &str = concat!(
     "WITH gone AS (
-       DELETE FROM access_tokens WHERE tenant_uid = $1 AND expires_at = $8 AND jti = $7),
+       DELETE FROM access_tokens
+       WHERE tenant_uid = $1 AND expires_at = $8 AND jti = $7 AND status_list IS NULL),
      rev AS (
        INSERT INTO revocations (tenant_uid, kind, key, exp, aud, at)
        SELECT $1, 'jti', $7, $9, $13, $2

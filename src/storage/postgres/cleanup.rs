@@ -44,7 +44,7 @@ mod tests {
     /// The SQL function lists tables and columns for itself; it must be the same list.
     #[test]
     fn the_sql_function_deletes_what_the_server_deletes() {
-        let schema = include_str!("../../../migrations/postgres/003_api_keys.up.sql");
+        let schema = include_str!("../../../migrations/postgres/004_status_lists.up.sql");
         let lines = schema.lines().map(str::trim);
         let listed: Vec<String> = lines
             .filter(|line| line.starts_with("['"))

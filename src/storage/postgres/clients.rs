@@ -46,7 +46,8 @@ const DELETE: &str = concat!(
      o AS (
        DELETE FROM consents WHERE tenant_uid = $1 AND client_id = $7 AND EXISTS (SELECT 1 FROM cli)),
      t AS (
-       DELETE FROM access_tokens WHERE tenant_uid = $1 AND client_id = $7
+       DELETE FROM access_tokens
+       WHERE tenant_uid = $1 AND client_id = $7 AND status_list IS NULL
          AND EXISTS (SELECT 1 FROM cli)),
      k AS (
        DELETE FROM api_keys WHERE tenant_uid = $1 AND client_id = $7 AND EXISTS (SELECT 1 FROM cli)

@@ -31,6 +31,7 @@ mod revocations;
 mod ring;
 mod rows;
 mod sessions;
+mod status_lists;
 mod tenants;
 mod text;
 mod users;

@@ -48,7 +48,7 @@ const SET_STATUS: &str = concat!(
 );
 
 /// Every table with a tenant but audit records and revocations, which outlive it.
-pub(super) const PURGED: [&str; 15] = [
+pub(super) const PURGED: [&str; 16] = [
     "clients",
     "client_states",
     "users",
@@ -57,6 +57,7 @@ pub(super) const PURGED: [&str; 15] = [
     "grants",
     "authorization_codes",
     "access_tokens",
+    "status_lists",
     "jti_replay",
     "par_requests",
     "device_codes",

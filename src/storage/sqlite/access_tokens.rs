@@ -47,7 +47,8 @@ impl AccessTokens for SqliteTenant {
         };
         // Found through the index on `expires_at`: the claims say when the token ends.
         let forget = sql!(
-            "DELETE FROM access_tokens WHERE tenant_uid = ?1 AND expires_at = ?2 AND jti = ?3",
+            "DELETE FROM access_tokens
+             WHERE tenant_uid = ?1 AND expires_at = ?2 AND jti = ?3 AND status_list IS NULL",
             &self.tenant,
             claims.expires_at,
             &claims.jti,
@@ -69,7 +70,7 @@ impl AccessTokens for SqliteTenant {
 }
 
 impl Tx {
-    /// Writes the row of an opaque token.
+    /// Writes the row of a token.
     pub(super) async fn insert_access_token(
         &mut self,
         tenant: &TenantUid,

@@ -58,6 +58,7 @@ fn key_of(table: &str) -> &'static str {
         "par_requests" => "tenant_uid, request_hash",
         "login_limits" => "tenant_uid, key_hash",
         "device_codes" => "tenant_uid, device_code_hash",
+        "status_lists" => "tenant_uid, id",
         "leases" => "name",
         _ => "rowid",
     }

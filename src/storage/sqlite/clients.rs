@@ -156,7 +156,8 @@ impl Tx {
             "DELETE FROM grants WHERE tenant_uid = ?1 AND client_id = ?2",
             "DELETE FROM authorization_codes WHERE tenant_uid = ?1 AND client_id = ?2",
             "DELETE FROM device_codes WHERE tenant_uid = ?1 AND client_id = ?2",
-            "DELETE FROM access_tokens WHERE tenant_uid = ?1 AND client_id = ?2",
+            "DELETE FROM access_tokens
+             WHERE tenant_uid = ?1 AND client_id = ?2 AND status_list IS NULL",
             "DELETE FROM api_keys WHERE tenant_uid = ?1 AND client_id = ?2",
             "DELETE FROM consents WHERE tenant_uid = ?1 AND client_id = ?2",
             "DELETE FROM client_states WHERE tenant_uid = ?1 AND client_id = ?2",

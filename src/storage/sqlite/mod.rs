@@ -32,6 +32,7 @@ mod revocations;
 mod ring;
 mod row;
 mod sessions;
+mod status_lists;
 mod store;
 mod tenants;
 mod users;

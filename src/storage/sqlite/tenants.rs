@@ -22,6 +22,7 @@ pub(super) const OF_TENANT: &[&str] = &[
     "DELETE FROM grants WHERE tenant_uid = ?1",
     "DELETE FROM authorization_codes WHERE tenant_uid = ?1",
     "DELETE FROM access_tokens WHERE tenant_uid = ?1",
+    "DELETE FROM status_lists WHERE tenant_uid = ?1",
     "DELETE FROM jti_replay WHERE tenant_uid = ?1",
     "DELETE FROM par_requests WHERE tenant_uid = ?1",
     "DELETE FROM device_codes WHERE tenant_uid = ?1",

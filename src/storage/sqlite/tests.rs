@@ -24,8 +24,10 @@ const UP: &str = concat!(
     include_str!("../../../migrations/sqlite/001_initial_schema.up.sql"),
     include_str!("../../../migrations/sqlite/002_cheaper_writes.up.sql"),
     include_str!("../../../migrations/sqlite/003_api_keys.up.sql"),
+    include_str!("../../../migrations/sqlite/004_status_lists.up.sql"),
 );
 const DOWN: &str = concat!(
+    include_str!("../../../migrations/sqlite/004_status_lists.down.sql"),
     include_str!("../../../migrations/sqlite/003_api_keys.down.sql"),
     include_str!("../../../migrations/sqlite/002_cheaper_writes.down.sql"),
     include_str!("../../../migrations/sqlite/001_initial_schema.down.sql"),

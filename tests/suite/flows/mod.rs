@@ -6,6 +6,7 @@ mod device;
 mod feed;
 mod device_interop;
 mod introspect;
+mod status_lists;
 mod token;
 mod verifier;
 mod verify;

@@ -333,6 +333,7 @@ async fn with_jti(server: &TestServer, slug: &str, jti: &str, format: AccessToke
         amr: vec![],
         issued_at: now,
         expires_at: now.plus(Duration::from_mins(10)),
+        status: None,
     };
     let minted = access::mint(&tenant, &claims, format, now, &SystemEntropy).await.unwrap();
     if let Some(row) = &minted.opaque {

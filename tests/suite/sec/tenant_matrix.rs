@@ -26,6 +26,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/verify"),
     ("GET", "/resources"),
     ("GET", "/resources/{id}"),
+    ("GET", "/statuslists"),
+    ("GET", "/statuslists/{id}"),
     ("GET", "/jwks.json"),
     ("GET", "/userinfo"),
     ("POST", "/userinfo"),

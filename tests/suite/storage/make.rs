@@ -323,6 +323,7 @@ pub fn opaque(grant: Option<GrantId>, now: Timestamp) -> NewOpaqueToken {
             amr: vec!["pwd".into()],
             issued_at: now,
             expires_at: now.plus(Duration::from_mins(10)),
+            status: None,
         },
     }
 }

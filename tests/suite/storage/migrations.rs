@@ -11,23 +11,28 @@ use crate::support::postgres::Database;
 use crate::support::race::race;
 use crate::support::temp::TempDir;
 
-const ALL: [&str; 3] = ["001_initial_schema", "002_cheaper_writes", "003_api_keys"];
-const UP: [&str; 3] = [
+const ALL: [&str; 4] =
+    ["001_initial_schema", "002_cheaper_writes", "003_api_keys", "004_status_lists"];
+const UP: [&str; 4] = [
     include_str!("../../../migrations/postgres/001_initial_schema.up.sql"),
     include_str!("../../../migrations/postgres/002_cheaper_writes.up.sql"),
     include_str!("../../../migrations/postgres/003_api_keys.up.sql"),
+    include_str!("../../../migrations/postgres/004_status_lists.up.sql"),
 ];
-const DOWN: [&str; 3] = [
+const DOWN: [&str; 4] = [
+    include_str!("../../../migrations/postgres/004_status_lists.down.sql"),
     include_str!("../../../migrations/postgres/003_api_keys.down.sql"),
     include_str!("../../../migrations/postgres/002_cheaper_writes.down.sql"),
     include_str!("../../../migrations/postgres/001_initial_schema.down.sql"),
 ];
-const SQLITE_UP: [&str; 3] = [
+const SQLITE_UP: [&str; 4] = [
     include_str!("../../../migrations/sqlite/001_initial_schema.up.sql"),
     include_str!("../../../migrations/sqlite/002_cheaper_writes.up.sql"),
     include_str!("../../../migrations/sqlite/003_api_keys.up.sql"),
+    include_str!("../../../migrations/sqlite/004_status_lists.up.sql"),
 ];
-const SQLITE_DOWN: [&str; 3] = [
+const SQLITE_DOWN: [&str; 4] = [
+    include_str!("../../../migrations/sqlite/004_status_lists.down.sql"),
     include_str!("../../../migrations/sqlite/003_api_keys.down.sql"),
     include_str!("../../../migrations/sqlite/002_cheaper_writes.down.sql"),
     include_str!("../../../migrations/sqlite/001_initial_schema.down.sql"),
@@ -60,7 +65,7 @@ mod postgres {
         assert_eq!((second.present, second.applied), (all(), vec![]));
         let history =
             "SELECT version || ' ' || action || ' ' || outcome FROM schema_migration_history";
-        assert_eq!(database.psql(history).trim(), "001 up ok\n002 up ok\n003 up ok");
+        assert_eq!(database.psql(history).trim(), "001 up ok\n002 up ok\n003 up ok\n004 up ok");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -82,11 +87,11 @@ mod postgres {
             database.psql(file);
         }
         let unknown = "SELECT count(*) FROM schema_migrations WHERE checksum = 'by-hand'";
-        assert_eq!(database.psql(unknown).trim(), "3");
+        assert_eq!(database.psql(unknown).trim(), "4");
         let report = migrate::postgres::up(&at(&database)).await.unwrap();
-        assert_eq!((report.present.len(), report.applied.len()), (3, 0));
+        assert_eq!((report.present.len(), report.applied.len()), (4, 0));
         let known = "SELECT count(*) FROM schema_migrations WHERE length(checksum) = 64";
-        assert_eq!(database.psql(known).trim(), "3");
+        assert_eq!(database.psql(known).trim(), "4");
         assert_eq!(database.psql("SELECT cleanup_expired_data()").trim(), "0");
     }
 
@@ -115,6 +120,7 @@ mod postgres {
         let with = epoch();
         database.psql(DOWN[0]);
         database.psql(DOWN[1]);
+        database.psql(DOWN[2]);
         assert_eq!(epoch(), with);
         assert_eq!(names(&migrate::postgres::up(&at(&database)).await.unwrap()), ALL[1..]);
         assert_eq!(epoch(), with);
@@ -124,6 +130,7 @@ mod postgres {
     async fn api_keys_from_before_are_kept_until_90_days_after_they_ended() {
         let database = Database::new();
         database.psql(DOWN[0]);
+        database.psql(DOWN[1]);
         database.psql(
             "INSERT INTO api_keys (client_id, name, api_key_hash, expires_at, revoked_at, grace_until)
              VALUES ('c', 'never ends', 'a', NULL, NULL, NULL),
@@ -136,7 +143,7 @@ mod postgres {
             + interval '90 days' FROM api_keys ORDER BY api_key_hash";
         let kept = database.psql(kept);
         assert_eq!(kept.trim(), "never ends|\nexpires|t\nrevoked|t\nrotated|t");
-        assert_eq!(database.psql("SELECT cleanup_expired_data()").trim(), "3");
+        assert_eq!(database.psql("SELECT cleanup_expired_data()").trim(), "4");
     }
 
     #[tokio::test]
@@ -250,7 +257,7 @@ mod sqlite {
             run(&dir, file).await;
         }
         let report = up(&dir).await.unwrap();
-        assert_eq!((report.present.len(), report.applied.len()), (3, 0));
+        assert_eq!((report.present.len(), report.applied.len()), (4, 0));
     }
 
     #[tokio::test]

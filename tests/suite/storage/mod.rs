@@ -29,6 +29,7 @@ mod refresh;
 mod revocations;
 mod ring;
 mod sessions;
+mod status_lists;
 mod tables;
 mod tenants;
 mod users;

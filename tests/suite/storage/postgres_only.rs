@@ -372,6 +372,7 @@ async fn rows_written_by_hand_are_as_good_as_ours(bed: Bed) {
     let printed = "SELECT version, filename, execution_time_ms >= 0 FROM schema_migrations
         ORDER BY applied_at DESC LIMIT 10";
     let applied = [
+        "004|004_status_lists.up.sql|t",
         "003|003_api_keys.up.sql|t",
         "002|002_cheaper_writes.up.sql|t",
         "001|001_initial_schema.up.sql|t",

@@ -8,7 +8,7 @@ use pmp_auth::model::TenantUid;
 use pmp_auth::model::client::SigningAlg::ES256;
 use pmp_auth::model::consent::Consent;
 use pmp_auth::model::limit::LimitRule;
-use pmp_auth::storage::{Engine, KINDS};
+use pmp_auth::storage::{Engine, KINDS, PlacesWanted};
 
 use super::api_keys::{made, of_client};
 use super::make::*;
@@ -82,6 +82,15 @@ async fn fill(bed: &Bed, uid: &TenantUid) {
     };
     t.remember_consent(&consent, &AUDIT).await.unwrap();
     t.issue_access_token(&opaque(None, NOW)).await.unwrap();
+    let places = PlacesWanted {
+        ends_at: after(60),
+        number: 0,
+        count: 1,
+        capacity: 1,
+        id: "L".into(),
+        seed: [1; 32],
+    };
+    t.take_places(&places, NOW).await.unwrap().expect("a place");
     let _ = t.remember_jti("p", &[1; 32], after(60), NOW).await.unwrap();
     asked(&t).await;
     t.push_request(&digest("id"), "x", after(60), NOW).await.unwrap();

@@ -123,6 +123,7 @@ impl Rig {
             amr: vec![],
             issued_at: NOW,
             expires_at: NOW.plus(Duration::from_mins(10)),
+            status: None,
         };
         let (format, tenant) = (AccessTokenFormat::Jwt, self.tenant(slug));
         let minted = access::mint(&tenant, &claims, format, NOW, &SystemEntropy).await;
