@@ -3,7 +3,8 @@
 mod api_keys;
 mod codes;
 mod crash;
-mod feed;
 mod devices;
+mod feed;
+mod introspection;
 mod nodes;
 mod refresh;

@@ -7,6 +7,7 @@ mod feed;
 mod device_interop;
 mod introspect;
 mod status_lists;
+mod resource_indicators;
 mod token;
 mod verifier;
 mod verify;

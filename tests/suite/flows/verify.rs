@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pmp_auth::storage::Engine;
 use reqwest::{Method, RequestBuilder};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::flow::{Form, SignedIn};
 use crate::support::server::{API, Answer, OTHER_SECRET, SECRET, TENANTS, TestServer};
@@ -12,6 +12,7 @@ use crate::support::server::{API, Answer, OTHER_SECRET, SECRET, TENANTS, TestSer
 on_every_server! {
     a_live_token_lets_through_and_says_whose_it_is
     a_revoked_token_is_refused_at_once
+    an_api_key_is_as_good_as_a_token_until_it_is_revoked
 }
 
 const FILES: &str = "https://files.acme.example";
@@ -75,6 +76,38 @@ async fn a_revoked_token_is_refused_at_once(engine: Engine) {
         assert_eq!(revoked.await.status, 200);
         is_refused(&asked(&server, "", &token, &[]).await, 401, "invalid_token");
     }
+    server.stop().await;
+}
+
+async fn an_api_key_is_as_good_as_a_token_until_it_is_revoked(engine: Engine) {
+    let yaml =
+        TENANTS.replacen("\"orders:write\"]\n", "\"orders:write\", \"api_keys:manage\"]\n", 1);
+    let server = TestServer::with(engine, &yaml).await;
+    let form = Form::of("client_credentials").with("scope", "orders:read api_keys:manage");
+    let owner = server.ask("web", &form).await.granted()["access_token"].clone();
+    let keys = server.url("acme", "/api-keys");
+    let make = async |from: &str| {
+        let wanted = json!({
+            "name": "ci", "scopes": ["orders:read"], "audiences": [API],
+            "expires_at": "2027-02-14T08:00:00Z", "allowed_ips": [from],
+        });
+        let request = server.http.post(&keys).bearer_auth(text(&owner)).json(&wanted);
+        let made = sent(request).await;
+        assert_eq!(made.status, 201, "{}", made.body);
+        (text(&made.json()["id"]).to_owned(), text(&made.json()["key"]).to_owned())
+    };
+    let (id, key) = make("127.0.0.0/8").await;
+    let answer = asked(&server, "?scope=orders:read", &key, &[]).await;
+    assert_eq!((answer.status, answer.header("x-auth-subject")), (204, "web"), "{}", answer.body);
+    assert_eq!(answer.header("x-auth-scopes"), "orders:read");
+    is_refused(&asked(&server, "?scope=orders:write", &key, &[]).await, 403, "insufficient_scope");
+    let elsewhere = format!("?audience={FILES}");
+    is_refused(&asked(&server, &elsewhere, &key, &[]).await, 401, "invalid_token");
+    let (_, foreign) = make("203.0.113.0/24").await;
+    is_refused(&asked(&server, "", &foreign, &[]).await, 401, "invalid_token");
+    let request = server.http.delete(format!("{keys}/{id}")).bearer_auth(text(&owner));
+    assert_eq!(sent(request).await.status, 204);
+    is_refused(&asked(&server, "", &key, &[]).await, 401, "invalid_token");
     server.stop().await;
 }
 
