@@ -11,6 +11,7 @@ pub mod device;
 pub mod draft;
 pub(crate) mod engine;
 pub mod error;
+mod error_code;
 mod grants;
 pub mod introspect;
 pub mod metadata;
