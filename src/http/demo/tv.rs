@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::handlers::{cookie_named, from_our_page, nothing, server};
 use super::view;
-use crate::app::App;
 use crate::base::Timestamp;
 use crate::http::extract::{Form, Query};
 use crate::http::pages::template::TV_STYLESHEET;
@@ -44,7 +43,7 @@ pub(super) async fn get(
             let context = json!({"stage": "no_cookie", "channel": Value::Null});
             view::render(&edge, StatusCode::BAD_REQUEST, "demo_tv.html", &context)
         }
-        _ => begin(app, demo, wanted).await,
+        _ => begin(&edge, demo, wanted).await,
     }
 }
 
@@ -81,7 +80,8 @@ pub(super) fn has_one(tenant: &Tenant) -> bool {
     tenant.settings.clients.iter().any(|client| client.id == id)
 }
 
-async fn begin(app: &Arc<App>, demo: &Demo, wanted: Option<&str>) -> Response {
+async fn begin(edge: &Edge, demo: &Demo, wanted: Option<&str>) -> Response {
+    let app = &edge.app;
     let tenants = app.registry.all();
     let mut able = tenants.iter().filter(|tenant| has_one(tenant));
     let tenant = match wanted {
@@ -91,11 +91,20 @@ async fn begin(app: &Arc<App>, demo: &Demo, wanted: Option<&str>) -> Response {
     let (Some(tenant), Some(server)) = (tenant, server(app)) else { return nothing() };
     let (sets, entropy) = (Arc::clone(&demo.televisions), &*app.entropy);
     let place = (tenant.slug.as_str(), tenant.issuer());
-    let (cookie, waiting) = sets.begin(&server, place, entropy, app.clock.now()).await;
-    match waiting {
-        Ok(waiting) => app.spawn(async move { sets.follow(&server, waiting).await }),
-        Err(error) => tracing::warn!(%error, "the demo's television has no code"),
-    }
+    let (cookie, waiting) = match sets.begin(&server, place, entropy, app.clock.now()).await {
+        Ok(begun) => begun,
+        Err(error) => {
+            tracing::warn!(%error, "the demo's television has no code");
+            let context = json!({
+                "stage": "failed",
+                "why": error.to_string(),
+                "slug": tenant.slug,
+                "channel": tenant.settings.name,
+            });
+            return view::render(edge, StatusCode::SERVICE_UNAVAILABLE, "demo_tv.html", &context);
+        }
+    };
+    app.spawn(async move { sets.follow(&server, waiting).await });
     let mut response = reply::see_other("/demo/tv?begun=1");
     let cookie = cookie.reveal();
     let cookie =

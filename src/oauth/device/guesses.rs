@@ -149,11 +149,12 @@ pub async fn count(
         let most = (OF_ONE, Reached::Nothing);
         Counter::new(services, at, (purpose, value), most, slot)
     };
+    // The network first: past its count, browsers and users that it makes up leave no counters.
     let sources = [
-        guesser.browser.map(|browser| one(home, "device-browser", browser)),
-        user.as_deref().map(|user| one(home, "device-user", user)),
         // Wherever it is typed, a code of one tenant may be meant.
         Some(one(&shared, "device-address", &from)),
+        guesser.browser.map(|browser| one(home, "device-browser", browser)),
+        user.as_deref().map(|user| one(home, "device-user", user)),
     ];
     let of_tenant = tenant.map(|tenant| {
         let most = (OF_TENANT, Reached::Tenant);

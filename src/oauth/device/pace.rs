@@ -16,6 +16,8 @@ use crate::model::{ClientId, TenantUid};
 
 /// Devices that are remembered; the pace of others is storage's alone to judge.
 const MOST: u64 = 250_000;
+/// Devices that were told that their time is over, and are remembered for it.
+const MOST_EXPIRED: u64 = 10_000;
 /// No device code lives longer.
 const REMEMBERED: Duration = Duration::from_mins(11);
 /// RFC 8628 §3.5: "the interval MUST be increased by 5 seconds".
@@ -46,6 +48,7 @@ pub(in crate::oauth) enum Arrival {
 /// The paces that this node remembers.
 pub(in crate::oauth) struct Pace {
     devices: Cache<Digest<DeviceCode>, Arc<Mutex<Polled>>>,
+    expired: Cache<Digest<DeviceCode>, ()>,
     decisions: Mutex<Decisions>,
 }
 
@@ -91,7 +94,9 @@ impl Pace {
     /// Nothing remembered; hears of decisions by `announced`.
     pub(in crate::oauth) fn new(announced: Receiver<Option<Digest<DeviceCode>>>) -> Self {
         let devices = Cache::builder().max_capacity(MOST).time_to_idle(REMEMBERED).build();
-        Self { devices, decisions: Mutex::new(Decisions { announced, heard: 0, blind: 0 }) }
+        let expired = Cache::builder().max_capacity(MOST_EXPIRED).time_to_idle(REMEMBERED).build();
+        let decisions = Mutex::new(Decisions { announced, heard: 0, blind: 0 });
+        Self { devices, expired, decisions }
     }
 
     /// To be taken before storage is asked, for [`polled`](Self::polled).
@@ -200,7 +205,13 @@ impl Pace {
         }
     }
 
-    /// It is redeemed, denied or gone.
+    /// Its time is over; whether that is news to this node.
+    pub(in crate::oauth) fn expired(&self, device: &Digest<DeviceCode>) -> bool {
+        self.devices.invalidate(device);
+        self.expired.entry(*device).or_insert(()).is_fresh()
+    }
+
+    /// It is approved, and paces nobody any more.
     pub(in crate::oauth) fn forget(&self, device: &Digest<DeviceCode>) {
         self.devices.invalidate(device);
     }

@@ -109,8 +109,10 @@ impl Polling<'_> {
             PollDevice::Denied => Cause::DeviceDenied,
             PollDevice::Redeemed => Cause::DeviceRedeemed,
             PollDevice::Expired => {
-                pace.forget(&self.device);
-                self.record_expired(now);
+                // Whoever goes on polling does not fill the audit log.
+                if pace.expired(&self.device) {
+                    self.record_expired(now);
+                }
                 Cause::DeviceExpired
             }
             PollDevice::Unknown => Cause::UnknownDeviceCode,
@@ -159,7 +161,7 @@ impl Polling<'_> {
             client: Some(self.client.id().clone()),
             session: None,
             resource: None,
-            success: false,
+            success: true,
             detail: None,
             context: self.call.audit.clone(),
         };

@@ -6,7 +6,7 @@ use pmp_auth::base::{Clock as _, Entropy, SystemEntropy, Timestamp};
 use pmp_auth::model::device::{DeviceStatus, UserCode};
 use pmp_auth::model::{Action, TenantUid};
 use pmp_auth::oauth::device::guesses::{self, Budget, Guesser, Reached};
-use pmp_auth::storage::Engine;
+use pmp_auth::storage::{Engine, Kind};
 use serde_json::json;
 
 use crate::support::browser::{Browser, Page};
@@ -147,6 +147,34 @@ async fn no_ten_minutes_have_more_than_five_wrong_codes_wherever_they_begin() {
         looked_at.iter().filter(|at| (from..until).contains(at)).count()
     };
     assert!(looked_at.iter().all(|from| within(*from) <= 5), "{looked_at:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_past_its_count_leaves_no_counters_for_browsers_that_it_makes_up() {
+    let server = TestServer::start(Engine::Memory).await;
+    let (peer, now) = ("192.0.2.50".parse().unwrap(), server.clock.now());
+    let acme = server.tenant("acme").uid.clone();
+    let guess = async |n: u32| {
+        let browser = format!("browser {n}");
+        let guesser = Guesser { browser: Some(&browser), user: None, peer };
+        guesses::count(&server.app.services, Some(&acme), &guesser, now).await.unwrap()
+    };
+    let counters = async || {
+        let day = now.plus(Duration::from_hours(24));
+        let all = server.app.store.cleanup_expired_data(day, 10_000, true).await.unwrap();
+        all.counts.into_iter().find(|(kind, _)| *kind == Kind::Attempts).map(|(_, count)| count)
+    };
+    for n in 0..5 {
+        let Budget::Counted(counted) = guess(n).await else { panic!("{n}") };
+        assert_eq!(counted.wrong().await.unwrap(), Reached::Nothing);
+    }
+    let before = counters().await;
+    assert!(before > Some(5), "{before:?}");
+    for n in 5..50 {
+        assert!(matches!(guess(n).await, Budget::TooOften(_)), "{n}");
+    }
+    assert_eq!(counters().await, before);
     server.stop().await;
 }
 

@@ -68,6 +68,10 @@ pub(in crate::http) async fn post(
         return reply::problem(StatusCode::FORBIDDEN);
     }
     let typed = form.0.get("user_code").unwrap_or_default();
+    // There is nothing to find out: the code is looked for, and counted, at the tenant's own page.
+    if let [only] = &tenants[..] {
+        return go_to(only, UserCode::parse(typed).as_ref());
+    }
     let found = find(&edge, &context, &tenants, typed).await;
     found.unwrap_or_else(|error| unavailable(&error))
 }
