@@ -76,7 +76,8 @@ async fn refreshed(keeper: &Keeper, stale: SignIn) -> Result<SignIn, Failure> {
             keeper.forget(&sign_in.issuer, &sign_in.client_id)?;
             Err(over("the sign-in has ended: the server refuses its refresh token"))
         }
-        Err(DeviceError::Fetch(_)) if alive => Ok(sign_in),
+        // Whatever ails the server, what it gave before still works.
+        Err(_) if alive => Ok(sign_in),
         Err(error) => Err(refused(error, &provider, &sign_in.client_id)),
     }
 }

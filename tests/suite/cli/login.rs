@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use serde_json::Value;
+use pmp_auth::base::{Clock as _, Secret, SystemClock};
+use pmp_auth::rp::kept::{Keeper, SignIn};
+use serde_json::{Value, json};
 
 use crate::support::browser::Browser;
 use crate::support::process::{Ended, Serving, command, free_port};
@@ -189,9 +191,58 @@ async fn a_code_that_nobody_uses_expires_and_how_to_get_another_is_said() {
     assert!((28..40).contains(&took), "{took}");
 }
 
+/// A server that describes itself and answers everything else with 503; its issuer.
+fn out_of_order() -> String {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let issuer = format!("http://{}", listener.local_addr().unwrap());
+    let document = json!({
+        "issuer": issuer,
+        "token_endpoint": format!("{issuer}/token"),
+        "device_authorization_endpoint": format!("{issuer}/device_authorization"),
+    });
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut asked = [0; 4096];
+            let read = stream.read(&mut asked).unwrap_or_default();
+            let (status, body) = match &asked[..read] {
+                [b'G', ..] => ("200 OK", document.to_string()),
+                _ => ("503 Service Unavailable", String::new()),
+            };
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+        }
+    });
+    issuer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_still_works_is_printed_while_the_server_is_out_of_order() {
+    let (terminal, issuer) = (Terminal::new(), out_of_order());
+    let keeper = Keeper::below(&terminal.home.path().join(".local/share"));
+    let kept = |seconds| SignIn {
+        issuer: issuer.clone(),
+        client_id: "cli".to_owned(),
+        secret_file: None,
+        access: Secret::new("works".to_owned()),
+        expires_at: Some(SystemClock.now().plus(Duration::from_secs(seconds))),
+        refresh: Some(Secret::new("r".to_owned())),
+        scope: None,
+    };
+    for (seconds, code, printed) in [(40, 0, "works\n"), (0, 1, "")] {
+        let lock = keeper.lock(&issuer, "cli").await.unwrap();
+        keeper.keep(&kept(seconds)).unwrap();
+        drop(lock);
+        let ended = terminal.run(&["token"]);
+        assert_eq!((ended.code, &*ended.stdout), (code, printed), "{}", ended.stderr);
+    }
+}
+
 /// Makes the access token in a file end in so many seconds.
 fn age(file: &Path, seconds: i64) {
-    use pmp_auth::base::{Clock as _, SystemClock};
     let mut record: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
     record["expires_at"] = Value::from(SystemClock.now().seconds() + seconds);
     fs::write(file, record.to_string()).unwrap();
