@@ -41,6 +41,8 @@ pub enum Limited {
     DeviceRequest,
     /// API keys that one owner makes or rotates: 30 a minute.
     ApiKeyChange,
+    /// User codes, right or wrong, that are entered from one network: 60 a minute.
+    UserCode,
 }
 
 /// What one client may do so many times a second.
@@ -72,7 +74,7 @@ pub struct TooOften {
 }
 
 impl Limited {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::BadRefreshMac,
         Self::BadVerifier,
         Self::ClientAuthentication,
@@ -81,6 +83,7 @@ impl Limited {
         Self::Introspection,
         Self::DeviceRequest,
         Self::ApiKeyChange,
+        Self::UserCode,
     ];
 
     /// How many at once, and how long until all of them are allowed again.
@@ -92,7 +95,7 @@ impl Limited {
             Self::BadRefreshMac | Self::BadVerifier => (count(20), Duration::from_mins(1)),
             Self::ApiKeyChange => (count(30), Duration::from_mins(1)),
             Self::ClientAuthentication => (count(15), Duration::from_mins(1)),
-            Self::KeptRequest => (count(60), Duration::from_mins(1)),
+            Self::KeptRequest | Self::UserCode => (count(60), Duration::from_mins(1)),
             // One bucket for every rate: a request costs the more of it the lower its rate is.
             Self::TokenRequest | Self::Introspection | Self::DeviceRequest => {
                 let seconds = Rate::BURST_SECONDS;

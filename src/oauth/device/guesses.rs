@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::base::{Digest, Timestamp};
 use crate::keys::limit_key;
-use crate::limits::{TooOften, network};
+use crate::limits::{Limited, TooOften, network};
 use crate::model::audit::{Action, AuditRecord};
 use crate::model::limit::{Attempt, LimitKey, LimitRule};
 use crate::model::{TenantUid, UserId};
@@ -145,6 +145,11 @@ pub async fn count(
     let home = tenant.unwrap_or(&shared);
     let user = guesser.user.map(|user| user.to_string());
     let from = network(guesser.peer);
+    // A right code costs nothing but work and a line in the audit log; of those there are not too
+    // many, either.
+    if let Err(often) = services.limiter.check(Limited::UserCode, &shared, &from) {
+        return Ok(Budget::TooOften(often));
+    }
     let one = |at: &TenantUid, purpose, value: &str| {
         let most = (OF_ONE, Reached::Nothing);
         Counter::new(services, at, (purpose, value), most, slot)

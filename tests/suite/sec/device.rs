@@ -140,6 +140,7 @@ async fn no_ten_minutes_have_more_than_five_wrong_codes_wherever_they_begin() {
             assert_eq!(counted.wrong().await.unwrap(), Reached::Nothing);
             looked_at.push(now);
         }
+        server.clock.advance(Duration::from_secs(30));
     }
     assert!(looked_at.len() >= 20, "it opens again: {}", looked_at.len());
     let within = |from: Timestamp| {
@@ -147,6 +148,28 @@ async fn no_ten_minutes_have_more_than_five_wrong_codes_wherever_they_begin() {
         looked_at.iter().filter(|at| (from..until).contains(at)).count()
     };
     assert!(looked_at.iter().all(|from| within(*from) <= 5), "{looked_at:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn of_right_codes_a_network_enters_no_more_than_sixty_a_minute() {
+    let server = TestServer::start(Engine::Memory).await;
+    let acme = server.tenant("acme").uid.clone();
+    let enter = async |peer: &str| {
+        let guesser = Guesser { browser: None, user: None, peer: peer.parse().unwrap() };
+        let now = server.clock.now();
+        match guesses::count(&server.app.services, Some(&acme), &guesser, now).await.unwrap() {
+            Budget::Counted(counted) => counted.right().await.is_ok(),
+            Budget::TooOften(_) | Budget::SignInFirst => false,
+        }
+    };
+    for n in 0..60 {
+        assert!(enter("192.0.2.60").await, "{n}");
+    }
+    assert!(!enter("192.0.2.60").await);
+    assert!(enter("192.0.2.61").await, "another network");
+    server.clock.advance(Duration::from_secs(1));
+    assert!(enter("192.0.2.60").await);
     server.stop().await;
 }
 
