@@ -143,7 +143,7 @@ mod postgres {
             + interval '90 days' FROM api_keys ORDER BY api_key_hash";
         let kept = database.psql(kept);
         assert_eq!(kept.trim(), "never ends|\nexpires|t\nrevoked|t\nrotated|t");
-        assert_eq!(database.psql("SELECT cleanup_expired_data()").trim(), "4");
+        assert_eq!(database.psql("SELECT cleanup_expired_data()").trim(), "3");
     }
 
     #[tokio::test]
