@@ -1,6 +1,7 @@
 //! The device flow where single requests say little: how soon a waiting device hears of a decision,
 //! and what many devices cost that wait. Each takes less than a minute.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +20,8 @@ const EVERY: Duration = Duration::from_secs(5);
 const ROUNDS: usize = 4;
 /// How long the held polls wait, in seconds.
 const WAIT: u64 = 30;
+/// So many phones share a network: one that enters more codes in a minute is refused.
+const OF_A_NETWORK: usize = 50;
 
 /// Runs those that are `wanted` by name.
 pub fn run(server: &Server, database: Option<u32>, wanted: impl Fn(&str) -> bool) {
@@ -31,10 +34,10 @@ pub fn run(server: &Server, database: Option<u32>, wanted: impl Fn(&str) -> bool
     stay_off_the_server();
     println!("| device flow | | |\n|---|---|---|");
     if answers {
-        approval_to_answer(server, "same node", &server.url);
+        approval_to_answer(server, ("same node", 1), &server.url);
         if server.engine == "postgres" {
             let node = server.beside();
-            approval_to_answer(server, "another node", &node.url);
+            approval_to_answer(server, ("another node", 2), &node.url);
         }
     }
     if crowd {
@@ -62,14 +65,16 @@ fn percentile(sorted: &[f64], part: f64) -> f64 {
 }
 
 /// From sending Allow to the answer of the poll that waits at `waits_at`, one device after the other.
-fn approval_to_answer(server: &Server, place: &str, waits_at: &str) {
-    let samples = number("SAMPLES", 300);
+/// The phones are in the networks 127.0.`street`.*.
+fn approval_to_answer(server: &Server, (place, street): (&str, u8), waits_at: &str) {
+    let samples: usize = number("SAMPLES", 300);
+    let networks = networks(samples.div_ceil(OF_A_NETWORK), street);
     let codes = server.devices(samples);
     let mut millis = Vec::with_capacity(samples);
     for (n, (device_code, user_code)) in codes.iter().enumerate() {
         let took = server.runtime.block_on(async {
             let cookies = &server.cookies[n % server.cookies.len()];
-            let mut phone = Browser::new(&server.http, &server.url, cookies);
+            let mut phone = Browser::new(&networks[n / OF_A_NETWORK], &server.url, cookies);
             let entry = format!("{}{}/device", server.url, server.path);
             let mut page = phone.follow(&entry, None).await;
             for step in [("user_code", user_code.as_str()), ("decision", "continue")] {
@@ -103,6 +108,19 @@ fn approval_to_answer(server: &Server, place: &str, waits_at: &str) {
         percentile(&millis, 0.99),
         percentile(&millis, 1.0),
     );
+}
+
+/// A client in each of so many networks of this machine.
+fn networks(count: usize, street: u8) -> Vec<reqwest::Client> {
+    let client = |house: usize| {
+        let house = u8::try_from(house).expect("no more than 255 networks");
+        reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .local_address(IpAddr::from(Ipv4Addr::new(127, 0, street, house)))
+            .build()
+            .expect("a client")
+    };
+    (1..=count).map(client).collect()
 }
 
 /// CPU time of server and database since it was made.
