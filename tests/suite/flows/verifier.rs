@@ -126,7 +126,7 @@ async fn revoked_is_refused(engine: Engine) {
         let took = api.until(&dead, 401).await;
         assert!(took < Duration::from_secs(1), "{transport:?}: {took:?}");
         assert_eq!(api.get("/hello", &live).await, 200);
-        let narrow = server.client_token("post").await;
+        let narrow = server.client_token("web").await;
         assert_eq!(api.get("/write", &narrow).await, 403);
 
         let server = server.restart().await;
