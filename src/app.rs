@@ -104,6 +104,8 @@ impl App {
     pub fn observe(&self) {
         let (view, now) = (&self.services.revocations, self.clock.now());
         let fresh = view.is_fresh(now);
+        let watch = self.store.watch();
+        self.metrics.notified(watch.listening(), watch.times_lost());
         self.metrics.feed_lags(now.since(view.as_of()));
         self.metrics.observe(self.store.round_trips(), self.services.recorder.dropped(), fresh);
     }

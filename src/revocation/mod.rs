@@ -24,7 +24,9 @@ use crate::config::settings::RevocationMode;
 use crate::model::api_key::ApiKey;
 use crate::model::token::AccessClaims;
 use crate::model::{ClientId, Revocation, RevocationKey, TenantUid, UserId};
-use crate::storage::{LogCursor, Result, RevocationLog, Revocations, Storage, Tail, Watch};
+use crate::storage::{
+    LogCursor, LogEntry, Result, RevocationLog, Revocations, Storage, Tail, Watch,
+};
 use crate::telemetry::Metrics;
 use crate::tenant::Tenant;
 
@@ -139,6 +141,7 @@ impl View {
             match tail {
                 Tail::Page(page) => {
                     self.log.apply(&page.entries);
+                    self.look_at_keys(&page.entries);
                     self.journal.add(&page, began);
                     at = Some(page.cursor);
                     if !page.more {
@@ -162,11 +165,20 @@ impl View {
         Ok(())
     }
 
+    /// A key was declared compromised, and the notification of it may have been lost: whoever signs
+    /// with that key is to look.
+    fn look_at_keys(&self, entries: &[LogEntry]) {
+        if entries.iter().any(|entry| matches!(entry.revocation.key, RevocationKey::Kid(_))) {
+            self.watch.hint();
+        }
+    }
+
     /// Takes a snapshot, keeping what we know: revocations only ever grow.
     async fn start_over(&self, now: Timestamp) -> Result<LogCursor> {
         let page = self.store.revocation_snapshot(now).await?;
         let lost = self.log.missing_from(&page.entries, now);
         self.log.apply(&page.entries);
+        self.look_at_keys(&page.entries);
         self.journal.restart(&page.cursor);
         if !lost.is_empty() {
             let written = self.store.reassert_revocations(&lost, now).await?;

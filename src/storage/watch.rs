@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::broadcast;
@@ -21,6 +21,7 @@ pub struct Watch {
     hints: broadcast::Sender<()>,
     decisions: broadcast::Sender<Option<Digest<DeviceCode>>>,
     deaf: Arc<AtomicBool>,
+    lost: Arc<AtomicU64>,
 }
 
 impl Default for Watch {
@@ -30,6 +31,7 @@ impl Default for Watch {
             hints: broadcast::Sender::new(16),
             decisions: broadcast::Sender::new(1024),
             deaf: Arc::default(),
+            lost: Arc::default(),
         }
     }
 }
@@ -58,6 +60,16 @@ impl Watch {
     /// less of their own view's age.
     pub fn set_listening(&self, listening: bool) {
         self.deaf.store(!listening, Ordering::Relaxed);
+    }
+
+    /// For engines: hints of other processes may have been lost just now.
+    pub fn lost(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was so.
+    pub fn times_lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Whether hints of other processes arrive; true unless an engine said otherwise.

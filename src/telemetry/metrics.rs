@@ -87,6 +87,8 @@ pub struct Metrics {
     view_age: Gauge,
     feed_subscribers: Gauge,
     feed_lag: Gauge<f64, AtomicU64>,
+    hinted: Gauge,
+    hints_lost: Counter,
 }
 
 const REQUEST_BUCKETS: [f64; 12] =
@@ -157,6 +159,17 @@ impl Metrics {
             Unit::Seconds,
             feed_lag.clone(),
         );
+        let (hinted, hints_lost) = (Gauge::default(), Counter::default());
+        registry.register(
+            "notifications_arriving",
+            "Whether notifications of other nodes arrive",
+            hinted.clone(),
+        );
+        registry.register(
+            "notifications_lost",
+            "How often the connection for notifications was lost",
+            hints_lost.clone(),
+        );
         registry.register("build", "The build and its engine", Info::new(build));
         Arc::new(Self {
             registry,
@@ -176,6 +189,8 @@ impl Metrics {
             view_age,
             feed_subscribers,
             feed_lag,
+            hinted,
+            hints_lost,
         })
     }
 
@@ -263,6 +278,12 @@ impl Metrics {
         self.view_age.set(i64::from(view_is_fresh));
     }
 
+    /// Whether notifications of other nodes arrive, and how often they were cut off.
+    pub fn notified(&self, arriving: bool, lost: u64) {
+        self.hinted.set(i64::from(arriving));
+        self.hints_lost.inc_by(lost.saturating_sub(self.hints_lost.get()));
+    }
+
     /// All of them, in the text format of OpenMetrics.
     pub fn render(&self) -> String {
         let mut page = String::new();
@@ -287,6 +308,7 @@ mod tests {
         metrics.subscribed(true);
         metrics.feed_lags(Duration::from_millis(250));
         metrics.revoked("jti");
+        metrics.notified(true, 2);
         let page = metrics.render();
         for line in [
             "pmp_auth_http_request_duration_seconds_count{route=\"/t/{slug}/token\",method=\"POST\",code=\"200\"} 1",
@@ -298,6 +320,8 @@ mod tests {
             "pmp_auth_revocation_feed_subscribers 1",
             "pmp_auth_revocation_feed_lag_seconds 0.25",
             "pmp_auth_revocations_total{kind=\"jti\"} 1",
+            "pmp_auth_notifications_arriving 1",
+            "pmp_auth_notifications_lost_total 2",
             "pmp_auth_build_info{version=\"1\",engine=\"memory\"} 1",
         ] {
             assert!(page.contains(line), "{line} is not in\n{page}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Shared;
 use super::db::sql;
@@ -20,6 +20,11 @@ const CHANNEL: &str = "pmp_auth";
 const DEVICES: &str = "pmp_auth_devices";
 const COALESCE: Duration = Duration::from_millis(50);
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+/// A connection on which nothing was heard for so long is asked whether it lives: one that was lost
+/// on the way says nothing, ever.
+const DOUBT_AFTER: Duration = Duration::from_secs(5);
+/// How long it has for the answer.
+const PING: Duration = Duration::from_secs(2);
 
 /// So many digests go into one payload, of which a server takes less than 8,000 bytes.
 const DIGESTS: usize = 180;
@@ -139,25 +144,41 @@ async fn send(shared: Weak<Shared>, queue: Arc<Queue>) {
 
 async fn listen_for_ever(shared: Weak<Shared>, options: PgConnectOptions) {
     loop {
-        if let Ok(mut listener) = connect(&options).await {
+        let connected = connect(&options).await;
+        let again = if connected.is_ok() { COALESCE } else { LISTEN_AGAIN };
+        if let Ok(mut listener) = connected {
             let mut heard = None;
-            // What was sent while nobody listened is lost: look. `None` is a lost connection that
-            // was made anew.
+            // What was sent while nobody listened is lost: look.
             loop {
                 let Some(shared) = shared.upgrade() else { return };
                 shared.watch.set_listening(true);
                 tell(&shared.watch, heard.as_ref());
                 drop(shared);
-                match listener.try_recv().await {
-                    Ok(notification) => heard = notification,
-                    Err(_) => break,
+                match hear(&mut listener).await {
+                    Some(notification) => heard = Some(notification),
+                    None => break,
                 }
             }
         }
         let Some(shared) = shared.upgrade() else { return };
+        if shared.watch.listening() {
+            shared.watch.lost();
+        }
         shared.watch.set_listening(false);
         drop(shared);
-        sleep(LISTEN_AGAIN).await;
+        sleep(again).await;
+    }
+}
+
+/// The next notification; none when the connection is gone.
+async fn hear(listener: &mut PgListener) -> Option<PgNotification> {
+    loop {
+        // Reading may be broken off: what has arrived by then stays in the connection's buffer.
+        if let Ok(heard) = timeout(DOUBT_AFTER, listener.try_recv()).await {
+            return heard.ok().flatten();
+        }
+        let asked = timeout(PING, sqlx::query("SELECT 1").execute(&mut *listener)).await;
+        asked.ok()?.ok()?;
     }
 }
 
@@ -183,7 +204,8 @@ async fn connect(options: &PgConnectOptions) -> Result<PgListener, sqlx::Error> 
         .connect_with(options.clone().application_name("pmp-auth-listen"))
         .await?;
     let mut listener = PgListener::connect_with(&pool).await?;
-    listener.eager_reconnect(true);
+    // A connection that is lost is to be seen as such, not made anew behind our back.
+    listener.eager_reconnect(false);
     listener.listen_all([CHANNEL, DEVICES]).await?;
     Ok(listener)
 }
