@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -26,6 +27,12 @@ pub enum BearerError {
     /// Live, but without the scope that is needed.
     #[error("the access token lacks the scope {0}")]
     Scope(&'static str),
+    /// An API key that is used more often than it may be.
+    #[error("the API key is used too often")]
+    TooOften {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The store could not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -41,6 +48,7 @@ impl BearerError {
             Self::NoToken | Self::NotLive => 401,
             Self::TwoTokens => 400,
             Self::Scope(_) => 403,
+            Self::TooOften { .. } => 429,
             Self::Store(_) => 503,
             Self::Engine => 500,
         }
@@ -53,7 +61,7 @@ impl BearerError {
             Self::TwoTokens => Some(ErrorCode::InvalidRequest),
             Self::NotLive => Some(ErrorCode::InvalidToken),
             Self::Scope(_) => Some(ErrorCode::InsufficientScope),
-            Self::Store(_) => Some(ErrorCode::TemporarilyUnavailable),
+            Self::TooOften { .. } | Self::Store(_) => Some(ErrorCode::TemporarilyUnavailable),
             Self::Engine => Some(ErrorCode::ServerError),
         }
     }
@@ -69,16 +77,25 @@ impl BearerError {
             Self::Scope(scope) => {
                 return format!("the access token needs the scope {scope}").into();
             }
+            Self::TooOften { .. } => "the API key is used too often; try again later",
             Self::Store(_) => "the server cannot answer just now; try again",
             Self::Engine => "the server failed; the operator's log has the reason",
         };
         text.into()
     }
 
+    /// When to come back, in whole seconds, beside 429 and 503.
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::TooOften { retry_after } => Some(retry_after.as_secs() + 1),
+            _ => (self.status() == 503).then_some(1),
+        }
+    }
+
     /// The `WWW-Authenticate` value (RFC 6750 §3); none where it is not the token that is wrong.
     pub fn challenge(&self, realm: &str) -> Option<String> {
         let error = match self {
-            Self::Store(_) | Self::Engine => return None,
+            Self::TooOften { .. } | Self::Store(_) | Self::Engine => return None,
             Self::NoToken => String::new(),
             other => {
                 let code = other.code().map_or("", ErrorCode::as_str);

@@ -8,7 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::Call;
 use super::bearer::{self, BearerError};
-use crate::base::Secret;
+use super::introspect::{self, Bearer};
+use crate::base::{CredentialKind, Secret};
 use crate::model::{ClientId, Scope};
 use crate::revocation::{Entry, Page, Reader};
 use crate::storage::Result as Stored;
@@ -23,22 +24,40 @@ const REVOCATION_EVENT: &str = "urn:pmp-auth:secevent:revocation";
 /// CAEP 1.0 §3.1.
 const SESSION_REVOKED: &str = "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
 
-/// A client that may read the feed.
+/// Who may read the feed.
 #[derive(Debug, Clone)]
 pub struct Subscriber {
-    /// The client.
+    /// The client; for an API key, a name of its own: the key's id.
     pub client: ClientId,
     /// What it sees.
     pub reader: Reader,
 }
 
 /// Who presents this token: any live one with the scope `revocations:read`. It sees what concerns
-/// the audiences that its client serves, as at introspection.
+/// the audiences that its client serves, as at introspection. An API key with that scope reads, too,
+/// for its own audiences.
 pub async fn subscriber(call: &Call<'_>, token: &str) -> Result<Subscriber, BearerError> {
+    if token.starts_with(CredentialKind::ApiKey.prefix()) {
+        return key_holder(call, token).await;
+    }
     let claims = bearer::authorize(call, token, Scope::REVOCATIONS_READ).await?;
     let client = call.tenant.client(&claims.client).await?.ok_or(BearerError::NotLive)?;
     let reader = Reader { tenant: call.tenant.uid.clone(), audiences: client.audiences.clone() };
     Ok(Subscriber { client: client.id.clone(), reader })
+}
+
+async fn key_holder(call: &Call<'_>, text: &str) -> Result<Subscriber, BearerError> {
+    let key = match introspect::live_bearer(call, text, call.peer()).await? {
+        Bearer::ApiKey(key) => key,
+        Bearer::TooOften { retry_after } => return Err(BearerError::TooOften { retry_after }),
+        Bearer::Token(_) | Bearer::NotLive => return Err(BearerError::NotLive),
+    };
+    if !key.scope.contains(Scope::REVOCATIONS_READ) {
+        return Err(BearerError::Scope(Scope::REVOCATIONS_READ));
+    }
+    let reader = Reader { tenant: call.tenant.uid.clone(), audiences: key.audience.clone() };
+    // What is delivered to one key is not delivered to its owner, nor to other keys.
+    Ok(Subscriber { client: ClientId::new(&key.jti), reader })
 }
 
 /// A page as readers get it.

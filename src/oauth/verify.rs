@@ -128,7 +128,8 @@ impl VerifyError {
     pub fn retry_after(&self) -> Option<u64> {
         match self {
             Self::TooOften(wait) => Some(wait.as_secs() + 1),
-            _ => (self.status() == 503).then_some(1),
+            Self::Bearer(error) => error.retry_after(),
+            _ => None,
         }
     }
 

@@ -122,9 +122,12 @@ impl Feed {
                 () = self.app.stopping().cancelled() => return None,
                 news = self.news.changed() => {
                     news.ok()?;
-                    // What came may be about the reader. An opaque token would cost a query each.
-                    let opaque = self.token.reveal().starts_with(CredentialKind::AccessToken.prefix());
-                    if !opaque && !self.may_go_on().await {
+                    // What came may be about the reader. An opaque token would cost a query each, an
+                    // API key a use.
+                    let is_jwt = [CredentialKind::AccessToken, CredentialKind::ApiKey]
+                        .iter()
+                        .all(|kind| !self.token.reveal().starts_with(kind.prefix()));
+                    if is_jwt && !self.may_go_on().await {
                         return None;
                     }
                 }
@@ -208,7 +211,7 @@ impl Feed {
                 self.subscriber = subscriber;
                 true
             }
-            Err(BearerError::Store(_)) => true,
+            Err(BearerError::Store(_) | BearerError::TooOften { .. }) => true,
             Err(error) => {
                 debug!(tenant = self.tenant.slug.as_str(), "a feed ends: {error}");
                 false

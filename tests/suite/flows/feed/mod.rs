@@ -1,5 +1,6 @@
 //! The revocation feed, as resource servers read it.
 
+mod api_keys;
 mod pages;
 mod paths;
 mod poll;
@@ -11,7 +12,7 @@ use pmp_auth::base::{Clock as _, Digest, base64url};
 use pmp_auth::model::{Audit, Revocation, RevocationKey};
 use pmp_auth::storage::Engine;
 use reqwest::RequestBuilder;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::server::{API, Answer, SECRET, TENANTS, TestServer};
 
@@ -23,7 +24,7 @@ fn tenants() -> String {
         type: confidential
         client_secret: {SECRET}
         grants: [client_credentials]
-        scopes: [\"revocations:read\"]
+        scopes: [\"revocations:read\", \"api_keys:manage\"]
         audiences: [{audiences}]
 "
         )
@@ -31,7 +32,9 @@ fn tenants() -> String {
     let api = reader("reader", &format!("\"{API}\""));
     let files = reader("files", "\"https://files.acme.example\"");
     let none = reader("none", "");
+    let manages = "\"orders:write\", \"api_keys:manage\"]\n";
     let yaml = TENANTS.replacen("      - &api\n", &format!("{api}{files}{none}      - &api\n"), 1);
+    let yaml = yaml.replacen("\"orders:write\"]\n", manages, 1);
     assert_ne!(yaml, TENANTS);
     yaml
 }
@@ -94,6 +97,33 @@ impl House {
             at: now,
         }
     }
+}
+
+/// A token of a client itself for this scope.
+async fn manager(server: &TestServer, client: &str, scope: &str) -> String {
+    let form = [("grant_type", "client_credentials"), ("scope", scope)];
+    let answer = server.token(client, &form).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    answer.json()["access_token"].as_str().expect("a token").to_owned()
+}
+
+/// An API key for this scope, by its owner's token: its id and itself.
+async fn make_key(server: &TestServer, manager: &str, scope: &str) -> (String, String) {
+    make_key_of(server, manager, json!({"scopes": [scope]})).await
+}
+
+/// The same with other members.
+async fn make_key_of(server: &TestServer, manager: &str, more: Value) -> (String, String) {
+    let mut wanted = json!({"name": "ci", "expires_at": "2027-02-14T08:00:00Z"});
+    for (name, value) in more.as_object().expect("an object") {
+        wanted[name] = value.clone();
+    }
+    let request = server.http.post(server.url("acme", "/api-keys")).bearer_auth(manager);
+    let request = request.header("content-type", "application/json").body(wanted.to_string());
+    let made = answer(request).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let text = |name: &str| made.json()[name].as_str().expect(name).to_owned();
+    (text("id"), text("key"))
 }
 
 async fn answer(request: RequestBuilder) -> Answer {

@@ -402,8 +402,8 @@ async fn a_restored_database_sends_readers_back_to_a_snapshot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_opaque_token_reads_too_and_a_user_may_have_the_scope() {
     let yaml = super::tenants().replacen(
-        "grants: [client_credentials]\n        scopes: [\"revocations:read\"]",
-        "grants: [client_credentials]\n        access_token_format: opaque\n        scopes: [\"revocations:read\"]",
+        "grants: [client_credentials]\n        scopes: [\"revocations:read\"",
+        "grants: [client_credentials]\n        access_token_format: opaque\n        scopes: [\"revocations:read\"",
         1,
     );
     let house = House::of(TestServer::with(Engine::Memory, &yaml).await).await;

@@ -10,7 +10,7 @@ use pmp_auth::revocation::{Cursor, Reader};
 use pmp_auth::storage::{Change, Engine};
 use serde_json::Value;
 
-use super::{House, cursor, has};
+use super::{House, cursor, has, manager};
 use crate::support::browser::{Asking, Browser};
 use crate::support::flow::{Form, SignedIn};
 use crate::support::server::{API, PASSWORD, SECRET, TestServer};
@@ -66,6 +66,7 @@ enum Path {
     ClientDisabled,
     ClientDeleted,
     KeyCompromised,
+    ApiKeyRevoked,
     UserDisabled,
     UserDeleted,
     TenantSuspended,
@@ -76,6 +77,7 @@ const PATHS: &[Path] = &[
     Path::RevokeAccess,
     Path::RevokeOpaque,
     Path::RevokeRefresh,
+    Path::ApiKeyRevoked,
     Path::CodeReplay,
     Path::RefreshReuse,
     Path::HeadReplaced,
@@ -229,6 +231,15 @@ impl Path {
                 let key = keys.iter().find(|key| key.alg == SigningAlg::RS256).expect("a key");
                 assert!(store.compromise_key(&key.kid, &change).await.unwrap());
                 vec![("kid", key.kid.clone())]
+            }
+            Self::ApiKeyRevoked => {
+                let manager = manager(server, "web", "api_keys:manage orders:read").await;
+                let (id, text) = super::make_key(server, &manager, "orders:read").await;
+                assert!(server.finds_active("api", &text.into()).await);
+                let url = server.url("acme", &format!("/api-keys/{id}"));
+                let revoked = server.http.delete(url).bearer_auth(manager).send().await.unwrap();
+                assert_eq!(revoked.status(), 204);
+                vec![("api_key", id)]
             }
             Self::UserDisabled => {
                 let alice = user(server, "alice").await;
