@@ -35,6 +35,34 @@ async fn fault_f_refresh_06() {
     }
 }
 
+/// The process is killed between the rotation and the replay: what was spent is known to be.
+#[tokio::test(flavor = "multi_thread")]
+async fn fault_f_refresh_07() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let site = Site::new(engine);
+        let mut codes = site.furnish(2).await;
+        let mut server = site.start();
+        let mut stolen = Family::redeem(&site, &codes.pop().expect("a code")).await;
+        let mut other = Family::redeem(&site, &codes.pop().expect("a code")).await;
+        for _ in 0..2 {
+            assert!(stolen.use_head(&site).await && other.use_head(&site).await);
+        }
+        server.signal("KILL");
+        server.wait();
+        server = site.start();
+        let spent = refresh_token(&stolen.got[0]).to_owned();
+        assert!(site.refresh(&spent).await.is_none(), "{engine:?}: a spent token was honoured");
+        assert!(stolen.is_all_or_nothing(&site, engine).await, "{engine:?}: not detected");
+        server.signal("KILL");
+        server.wait();
+        server = site.start();
+        assert!(stolen.is_all_or_nothing(&site, engine).await, "{engine:?}: forgotten");
+        assert!(other.use_head(&site).await, "{engine:?}: another family pays for it");
+        site.revoked_leave_a_record(1).await;
+        drop(server);
+    }
+}
+
 async fn crash(engine: Engine) {
     let site = Site::new(engine);
     // One victim more a round: its family is revoked while the process is killed.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::engines::Place;
 use crate::support::events::Events;
+use crate::support::postgres::OwnCluster;
 use crate::support::process::{Serving, free_port, write_config};
 use crate::support::server::SECRET;
 use crate::support::temp::TempDir;
@@ -24,14 +25,13 @@ struct Inner {
     dir: TempDir,
     base: String,
     http: reqwest::Client,
-    /// The `jti` of every token whose revocation was answered with 200.
+    /// Every token whose revocation was answered with 200.
     revoked: Mutex<Vec<String>>,
 }
 
 impl Site {
     fn new(engine: Engine) -> Self {
-        let (place, dir) = (Place::new(engine), TempDir::new());
-        let address = format!("127.0.0.1:{}", free_port());
+        let place = Place::new(engine);
         let storage = match (&place, place.file()) {
             (Place::Postgres(database), _) => {
                 format!("{{type: postgres, connection_string: \"{}\"}}", database.url())
@@ -41,6 +41,18 @@ impl Site {
             }
             (_, None) => "{type: memory}".to_owned(),
         };
+        Self::over(place, &storage)
+    }
+
+    /// Over a cluster that can be stopped and started.
+    fn over_cluster(cluster: &OwnCluster) -> Self {
+        let url = cluster.url();
+        Self::over(Place::Memory, &format!("{{type: postgres, connection_string: \"{url}\"}}"))
+    }
+
+    fn over(place: Place, storage: &str) -> Self {
+        let dir = TempDir::new();
+        let address = format!("127.0.0.1:{}", free_port());
         let text = format!(
             r#"
 server:
@@ -54,6 +66,8 @@ tenants:
     scopes: [read]
     resources: ["https://api.example"]
     default_resource: "https://api.example"
+    token_rate: 0
+    introspection_rate: 0
     clients:
       - {{client_id: web, type: confidential, client_secret: {SECRET}, grants: [client_credentials], scopes: [read]}}
       - {{client_id: reader, type: confidential, client_secret: {SECRET}, grants: [client_credentials],
@@ -97,7 +111,7 @@ tenants:
             };
             match (token, done) {
                 (Some(token), Some(answer)) if answer.status() == 200 => {
-                    self.0.revoked.lock().unwrap().push(jti(&token));
+                    self.0.revoked.lock().unwrap().push(token);
                 }
                 _ => tokio::time::sleep(Duration::from_millis(20)).await,
             }
@@ -129,7 +143,8 @@ tenants:
 
     /// Waits until a reader has heard of every revocation that was answered.
     async fn has_all(&self, seen: &Seen, what: &str) {
-        let expected: Vec<_> = self.0.revoked.lock().unwrap().iter().map(|jti| hash(jti)).collect();
+        let expected: Vec<_> =
+            self.0.revoked.lock().unwrap().iter().map(|token| hash(&jti(token))).collect();
         let began = Instant::now();
         loop {
             let missing = {
@@ -145,6 +160,18 @@ tenants:
                 expected.len()
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// None of the tokens whose revocation was answered is accepted.
+    async fn accepts_none(&self) {
+        let revoked = self.0.revoked.lock().unwrap().clone();
+        for token in revoked {
+            let request = self.0.http.post(self.url("/introspect")).form(&[("token", &token)]);
+            let answer = request.basic_auth("web", Some(SECRET)).send().await.unwrap();
+            assert_eq!(answer.status(), 200);
+            let told: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+            assert_eq!(told["active"], false);
         }
     }
 
@@ -242,6 +269,49 @@ async fn a_reader_misses_nothing_when_the_database_goes_away_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reader_misses_nothing_when_postgres_is_stopped_and_when_it_crashes() {
+    let mut cluster = OwnCluster::start();
+    let site = Site::over_cluster(&cluster);
+    let server = site.start();
+    let token = site.token("reader").await.expect("a token");
+    let (stop, seen) = (CancellationToken::new(), Seen::default());
+    let reader = tokio::spawn(site.clone().follow_until(token, stop.clone(), Arc::clone(&seen)));
+    let quiet = CancellationToken::new();
+    let writers: Vec<_> =
+        (0..2).map(|_| tokio::spawn(site.clone().revoke_until(quiet.clone()))).collect();
+    // The first as for an update; after the others the log is replayed.
+    for signal in ["INT", "QUIT", "QUIT"] {
+        let before = site.count();
+        let began = Instant::now();
+        while site.count() < before + 4 {
+            assert!(began.elapsed() < Duration::from_secs(30), "{signal}: nothing is revoked");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        cluster.stop(signal);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        cluster.start_again();
+    }
+    let before = site.count();
+    let back = Instant::now();
+    while site.count() == before {
+        assert!(back.elapsed() < Duration::from_secs(10), "it does not recover");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    quiet.cancel();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    site.has_all(&seen, "after the restarts").await;
+    site.accepts_none().await;
+    // A node that was not there has it from the store.
+    drop(server);
+    let _server = site.start();
+    site.accepts_none().await;
+    stop.cancel();
+    reader.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn five_hundred_streams_cost_less_than_50_mb() {
     let site = Site::new(Engine::Memory);
     let server = site.start();
@@ -264,7 +334,7 @@ async fn five_hundred_streams_cost_less_than_50_mb() {
     }
     quiet.cancel();
     writer.await.unwrap();
-    let last = hash(site.0.revoked.lock().unwrap().last().expect("a revocation"));
+    let last = hash(&jti(site.0.revoked.lock().unwrap().last().expect("a revocation")));
     for events in &mut all {
         while !events.next().await.expect("an event").data.to_string().contains(&last) {}
     }

@@ -25,7 +25,7 @@ struct Cluster {
     bin: PathBuf,
     port: u16,
     /// Its closing stops the cluster.
-    _watchdog: Child,
+    _watchdog: Option<Child>,
 }
 
 /// The account under which the server runs: PostgreSQL refuses to run as root.
@@ -100,26 +100,71 @@ impl Drop for Database {
     }
 }
 
+/// A cluster of one test's own, to be stopped and started. What it committed survives a crash of its
+/// processes.
+pub struct OwnCluster {
+    cluster: Cluster,
+    dir: PathBuf,
+    server: Child,
+}
+
+impl OwnCluster {
+    /// A cluster with a migrated database.
+    pub fn start() -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pmp-auth-pg-{}-{number}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let (bin, account, port) = make(&dir);
+        let mut server = serve(&bin, &dir, port, account, &["synchronous_commit=on"]);
+        let cluster = Cluster { bin, port, _watchdog: None };
+        cluster.wait_until_ready(&mut server);
+        cluster.create("own", "template0");
+        super::engines::migrate_postgres(&cluster.url("own"));
+        Self { cluster, dir, server }
+    }
+
+    /// `postgres://…`
+    pub fn url(&self) -> String {
+        self.cluster.url("own")
+    }
+
+    /// Stops it by a signal: `INT` ends every connection and shuts down in order, `QUIT` is a crash.
+    pub fn stop(&mut self, signal: &str) {
+        let pid = self.server.id().to_string();
+        run(Command::new("kill").args([&format!("-{signal}"), &pid]));
+        self.server.wait().expect("its end");
+    }
+
+    /// Starts it again, at the same address.
+    pub fn start_again(&mut self) {
+        let Cluster { bin, port, .. } = &self.cluster;
+        let also = ["synchronous_commit=on"];
+        self.server = serve(bin, &self.dir, *port, unprivileged(), &also);
+        self.cluster.wait_until_ready(&mut self.server);
+    }
+}
+
+impl Drop for OwnCluster {
+    fn drop(&mut self) {
+        let pid = self.server.id().to_string();
+        let _ = Command::new("kill").args(["-QUIT", &pid]).status();
+        let _ = self.server.wait();
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
 fn cluster() -> &'static Cluster {
     CLUSTER.get_or_init(Cluster::start)
 }
 
 impl Cluster {
     fn start() -> Self {
-        let bin = binaries();
-        let account = unprivileged();
         let dir = std::env::temp_dir().join(format!("pmp-auth-pg-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).expect("a directory for the cluster");
-        if let Some(account) = account {
-            chown(&dir, Some(account.uid), Some(account.gid)).expect("the cluster's directory");
-        }
-        init(&bin, &dir, account);
-        let port = free_port();
-        let server = serve(&bin, &dir, port, account);
-        let watchdog = watch(server.id(), &dir);
+        let (bin, account, port) = make(&dir);
+        let mut server = serve(&bin, &dir, port, account, &[]);
+        let watchdog = Some(watch(server.id(), &dir));
         let cluster = Self { bin, port, _watchdog: watchdog };
-        cluster.wait_until_ready(server);
+        cluster.wait_until_ready(&mut server);
         cluster.make_template();
         cluster
     }
@@ -145,7 +190,7 @@ impl Cluster {
         run(self.tool("createdb").args(["--template", template, name]));
     }
 
-    fn wait_until_ready(&self, mut server: Child) {
+    fn wait_until_ready(&self, server: &mut Child) {
         let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             let asked = self.tool("pg_isready").stdout(Stdio::null()).status();
@@ -165,6 +210,18 @@ impl Cluster {
         super::engines::migrate_postgres(&self.url("pmp_template"));
         self.psql("postgres", &["--command", "ALTER DATABASE pmp_template IS_TEMPLATE true"]);
     }
+}
+
+/// Makes the files of a cluster in `dir`: where its programs are, whose it is, and its port.
+fn make(dir: &Path) -> (PathBuf, Option<Account>, u16) {
+    let (bin, account) = (binaries(), unprivileged());
+    let _ = fs::remove_dir_all(dir);
+    fs::create_dir_all(dir).expect("a directory for the cluster");
+    if let Some(account) = account {
+        chown(dir, Some(account.uid), Some(account.gid)).expect("the cluster's directory");
+    }
+    init(&bin, dir, account);
+    (bin, account, free_port())
 }
 
 /// Where `initdb` and `postgres` are: the newest of Debian's, else on the path.
@@ -218,7 +275,7 @@ fn free_port() -> u16 {
     listener.local_addr().expect("a bound port").port()
 }
 
-fn serve(bin: &Path, dir: &Path, port: u16, account: Option<Account>) -> Child {
+fn serve(bin: &Path, dir: &Path, port: u16, account: Option<Account>, also: &[&str]) -> Child {
     let mut server = Command::new(bin.join("postgres"));
     server.arg("-D").arg(dir.join("data")).arg("-p").arg(port.to_string());
     server.arg("-k").arg(dir);
@@ -234,6 +291,9 @@ fn serve(bin: &Path, dir: &Path, port: u16, account: Option<Account>) -> Child {
         "max_wal_size=4GB",
         "log_min_messages=fatal",
     ] {
+        server.args(["-c", setting]);
+    }
+    for setting in also {
         server.args(["-c", setting]);
     }
     let log = fs::File::create(dir.join("log")).expect("a log for the server");
