@@ -50,7 +50,7 @@ pub fn run(server: &Server, database: Option<u32>, wanted: impl Fn(&str) -> bool
 }
 
 /// All threads of this process, on the core of the load; and room for a connection per poll.
-fn stay_off_the_server() {
+pub fn stay_off_the_server() {
     let pid = std::process::id().to_string();
     let core = OTHER_CORE.to_string();
     let quiet = |program: &str, args: &[&str]| {
@@ -60,7 +60,8 @@ fn stay_off_the_server() {
     quiet("prlimit", &["--pid", &pid, "--nofile=65536:65536"]);
 }
 
-fn percentile(sorted: &[f64], part: f64) -> f64 {
+/// The value below which this part of them lies.
+pub fn percentile(sorted: &[f64], part: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * part).round() as usize]
 }
 

@@ -26,12 +26,14 @@ function init(args)
   what, arg1, arg2, arg3 = args[1], args[2], args[3], args[4]
   if what == "poll" then expected = args[5] end
   if what ~= "refresh" and what ~= "code" and what ~= "poll" then response = nil end
+  if what == "bearer" then read(arg3) end
   if what == "each" or what == "cycle" or what == "refresh" or what == "poll" then read(arg3) end
 end
 
 -- get: arg1 path.  post: arg1 path, arg2 authorization, arg3 body.
 -- each: arg1 path, arg2 authorization, arg3 file of bodies, each sent once.  cycle: the same, again and again.
--- poll: the same, where each answer is to be the error that is named by the fourth argument.
+-- bearer: arg1 a path to get, arg3 file of bodies, whose tokens are sent in the header, again and again.
+-- poll: the same as cycle, where each answer is to be the error that is named by the fourth argument.
 -- refresh: arg1 path, arg2 authorization, arg3 file of refresh tokens; each answer brings the next.
 -- code: arg1 token path, arg2 authorization, arg3 "authorize path|body prefix|cookie|cookie|…".
 -- alternate: arg1 a path to get, arg2 a path to post to.
@@ -42,6 +44,10 @@ function request()
   if what == "post" then return post(arg1, arg3, arg2) end
   if what == "each" then return post(arg1, pop() or "token=none", arg2) end
   if what == "cycle" or what == "poll" then local b = pop(); push(b); return post(arg1, b, arg2) end
+  if what == "bearer" then
+    local b = pop(); push(b)
+    return wrk.format("GET", arg1, { Authorization = "Bearer " .. b:gsub("^token=", "") })
+  end
   if what == "refresh" then
     return post(arg1, "grant_type=refresh_token&refresh_token=" .. (pop() or "none"), arg2)
   end

@@ -5,15 +5,18 @@
 //! `ROUNDS` (5), `SECONDS` (2) and `ENGINES` (`memory,sqlite,postgres`) change the defaults;
 //! Without load, what it takes to publish a status list.
 //! `ONLY` names (parts of the names of) the operations to run, `a,b`; `device` is the device flow,
-//! with its scenarios, whose sizes are `SAMPLES`, `DEVICES`, `POLLING` and `WAITING`.
+//! with its scenarios, whose sizes are `SAMPLES`, `DEVICES`, `POLLING` and `WAITING`; `feed` is the
+//! revocation feed (`SAMPLES`, `ENTRIES`, `SUBSCRIBERS`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 #![allow(clippy::pedantic, unreachable_pub)]
 #![allow(clippy::disallowed_methods, missing_docs)]
 
 mod browser;
+mod checks;
 mod cluster;
 mod cpu;
 mod devices;
+mod feed;
 mod floor;
 mod operations;
 mod server;
@@ -85,6 +88,7 @@ fn measure_engine(engine: &str, dir: &Path) {
     let mut results: Vec<(Operation, Vec<(Cost, Cost)>)> = operations::all(&server)
         .into_iter()
         .filter(|operation| wanted(operation.name))
+        .chain(checks::all(&server, dir, wanted))
         .map(|operation| (operation, Vec::new()))
         .collect();
     for _ in 0..rounds {
@@ -113,6 +117,7 @@ fn measure_engine(engine: &str, dir: &Path) {
     }
     drop(floor);
     devices::run(&server, postmaster, wanted);
+    feed::run(&server, database.as_deref(), wanted);
 }
 
 fn measure(url: &str, pid: u32, database: Option<u32>, arguments: &[String], seconds: u32) -> Cost {

@@ -13,7 +13,7 @@ pub struct Operation {
     pub budget: &'static str,
     /// Arguments of `load.lua`; `{fresh}`, `{seen}`, `{opaque}`, `{refresh}`, `{pending}` and
     /// `{early}` stand for files of tokens.
-    ours: Vec<String>,
+    pub ours: Vec<String>,
     /// The same for the floor.
     pub floor: Vec<&'static str>,
     /// How many floor requests one operation stands beside.
@@ -39,7 +39,8 @@ impl Operation {
         self.ours.iter().map(place).collect()
     }
 
-    fn wants(&self, file: &str) -> bool {
+    /// Whether it is given this file.
+    pub fn reads(&self, file: &str) -> bool {
         self.ours.iter().any(|argument| argument == file)
     }
 }
@@ -180,7 +181,7 @@ impl Tokens {
     ) -> Self {
         let file = |name: &str, lines: &dyn Fn() -> Vec<String>| {
             let path = dir.join(name);
-            if operations.clone().any(|operation| operation.wants(&format!("{{{name}}}"))) {
+            if operations.clone().any(|operation| operation.reads(&format!("{{{name}}}"))) {
                 let mut out = std::fs::File::create(&path).expect("a file");
                 for line in lines() {
                     writeln!(out, "{line}").expect("a line");

@@ -266,6 +266,46 @@ impl Server {
         self.many(count, || self.token_request(client, body.to_owned()), "access_token")
     }
 
+    /// `count` access tokens of `client` by this request.
+    pub fn tokens(&self, client: &str, body: &str, count: usize) -> Vec<String> {
+        self.many(count, || self.token_request(client, body.to_owned()), "access_token")
+    }
+
+    /// The same by client_credentials, where the runtime runs already.
+    pub async fn tokens_of(&self, client: &str, count: usize) -> Vec<String> {
+        let mut tokens = Vec::with_capacity(count);
+        for _ in 0..count {
+            let body = "grant_type=client_credentials&scope=read".to_owned();
+            tokens.push(member(&self.token_request(client, body).await, "access_token"));
+        }
+        tokens
+    }
+
+    /// `count` API keys of `svc` in a tenant, for as many uses as there will be.
+    pub fn api_keys(&self, tenant: &str, count: usize) -> Vec<String> {
+        let form = "grant_type=client_credentials&scope=read%20api_keys%3Amanage";
+        let wanted = serde_json::json!({
+            "name": "bench", "scopes": ["read"], "expires_at": in_a_week(),
+            "rate": {"limit": 1_000_000, "window_seconds": 1},
+        });
+        self.runtime.block_on(async {
+            let request = self.http.post(format!("{}{}", self.url, self.token_of(tenant)));
+            let request = request.header("authorization", self.basic("svc"));
+            let request = request.header("content-type", FORM).body(form);
+            let answer = request.send().await.expect("an answer").text().await.expect("a body");
+            let manager = member(&answer, "access_token");
+            let mut keys = Vec::with_capacity(count);
+            for _ in 0..count {
+                let url = format!("{}/t/{tenant}/api-keys", self.url);
+                let request = self.http.post(url).bearer_auth(&manager);
+                let request = request.header("content-type", "application/json");
+                let made = request.body(wanted.to_string()).send().await.expect("an answer");
+                keys.push(member(&made.text().await.expect("a body"), "key"));
+            }
+            keys
+        })
+    }
+
     /// `count` refresh tokens, each of a grant of its own, of all users in turn.
     pub fn refresh_tokens(&self, count: usize) -> Vec<String> {
         self.runtime.block_on(async {
@@ -393,6 +433,11 @@ impl Drop for Floor {
     }
 }
 
+/// RFC 3339.
+fn in_a_week() -> String {
+    (chrono::Utc::now() + chrono::TimeDelta::weeks(1)).to_rfc3339()
+}
+
 /// One hash for all users, at the server's own cost: none is made anew at a start or a sign-in.
 fn password_hash() -> String {
     use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, Version};
@@ -420,11 +465,17 @@ fn configuration(engine: &str, dir: &Path, database: Option<&str>, port: u16) ->
         format!("      - client_id: {id}\n        client_secret: {SECRET}\n{more}")
     };
     let machine = "        grants: [client_credentials]\n        scopes: [read]\n";
-    let clients = client("svc", machine)
+    let manager =
+        "        grants: [client_credentials]\n        scopes: [read, \"api_keys:manage\"]\n";
+    let clients = client("svc", manager)
         + &client("opaque", &format!("{machine}        access_token_format: opaque\n"))
         + &client(
             "api",
             "        grants: [client_credentials]\n        audiences: [\"https://api.example\"]\n",
+        )
+        + &client(
+            "reader",
+            "        grants: [client_credentials]\n        scopes: [\"revocations:read\"]\n        audiences: [\"https://api.example\"]\n",
         )
         + &client(
             "web",
@@ -441,12 +492,13 @@ fn configuration(engine: &str, dir: &Path, database: Option<&str>, port: u16) ->
         )
     };
     format!(
-        "server:\n  listen: 127.0.0.1:{port}\n  public_url: http://127.0.0.1:{port}\n  secret_keys:\n    - id: 1\n      secret: {}\n{storage}tenants:\n{}{}",
+        "server:\n  listen: 127.0.0.1:{port}\n  public_url: http://127.0.0.1:{port}\n  secret_keys:\n    - id: 1\n      secret: {}\n  api_key_peppers:\n    - id: 1\n      secret: {SECRET}\n{storage}tenants:\n{}{}{}",
         URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(
             &aws_lc_rs::digest::SHA256,
             dir.to_string_lossy().as_bytes()
         )),
         tenant("bench", "", &users),
         tenant("eddsa", "    signing:\n      access_token: EdDSA\n", ""),
+        tenant("strict", "    revocation: strict\n", ""),
     )
 }
