@@ -31,6 +31,7 @@ async fn main() {
     });
     let tokens: Vec<String> = (0..100).map(|n| issuer.token(&format!("t{n}"))).collect();
     for mode in [Mode::Local, Mode::Feed] {
+        let begun = Instant::now();
         let verifier = Verifier::builder()
             .issuer(issuer.url.as_str())
             .audience(issuer::API)
@@ -38,7 +39,6 @@ async fn main() {
             .credentials(Credentials::new("api", "s:cret"))
             .build()
             .unwrap();
-        let begun = Instant::now();
         verifier.ready_within(Duration::from_mins(1)).await.unwrap();
         println!("{mode:?}: ready after {:?}", begun.elapsed());
         for token in &tokens {
