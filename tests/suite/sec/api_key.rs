@@ -291,7 +291,7 @@ async fn sec_apikey_12(engine: Engine) {
         let shown = server.keys(Method::GET, &rest, &manager, &Value::Null).await;
         assert_eq!((shown.status, shown.header("cache-control")), (200, "no-store"), "{rest}");
         let (json, text) = (shown.json(), &shown.body);
-        let one = if rest.starts_with("/") { &json } else { &json["items"][0] };
+        let one = if rest.starts_with('/') { &json } else { &json["items"][0] };
         assert_eq!(one["id"], key.id.as_str());
         assert_eq!(one["prefix"], &key.text[..12]);
         assert_eq!((&one["name"], &one["scopes"]), (&json!("ci"), &json!(["orders:read"])));
