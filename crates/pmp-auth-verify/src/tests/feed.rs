@@ -162,6 +162,7 @@ async fn a_lost_feed_is_what_the_policy_makes_of_it() {
         };
         let builder = options(&issuer, Mode::Feed).on_loss(policy).clock(clock.clone());
         let verifier = ready(builder.on_event(listener)).await;
+        assert_eq!(told(&verifier, &token).await, Ok(()), "it has the keys");
         let before = issuer.asked("stream");
         issuer.change(|inner| inner.down = true);
         while issuer.asked("stream") == before {
