@@ -241,7 +241,7 @@ async fn rotate(desk: &Desk, which: &Which, grace: u64) -> Result<(), Failure> {
 
 async fn revoke(desk: &Desk, which: &Which) -> Result<(), Failure> {
     let (_, store, key) = find(desk, which).await?;
-    let not_after = key.ends_at().plus(Duration::from_mins(1));
+    let not_after = key.expires_at.plus(Duration::from_mins(1));
     let change = Change { now: desk.now, not_after, audit: &desk.audit };
     output::talk(match store.revoke_api_key(key.id, &change).await? {
         RevokeApiKey::Revoked => "revoked; running servers follow within a second",

@@ -183,7 +183,11 @@ impl Manager {
             Some(user) => Owner::User { user, client: Some(client.id.clone()) },
             None => Owner::Client(client.id.clone()),
         };
-        let audiences = audiences(&call.tenant.settings, &client, &claims.audience);
+        // A user granted what the token is for; a client may ask for the others anyway.
+        let audiences = match claims.user {
+            Some(_) => claims.audience.clone(),
+            None => audiences(&call.tenant.settings, &client, &claims.audience),
+        };
         let bounds = Bounds { scope: claims.scope.clone(), audiences };
         Ok(Self { id: OwnerId::from(&owner), owner, bounds })
     }
@@ -227,6 +231,10 @@ impl Manager {
         how: &Rotation,
     ) -> Result<Made, ApiKeyError> {
         let old = self.get(call, id).await?;
+        // The successor names the client of the old one: nobody gets a key in another's name.
+        if old.owner != self.owner {
+            return Err(ApiKeyError::TooWide("client_id"));
+        }
         if !self.bounds.covers(&old) {
             return Err(ApiKeyError::TooWide("scopes"));
         }
@@ -241,8 +249,9 @@ impl Manager {
     /// Revokes one of the owner's keys, and what was exchanged for it.
     pub async fn revoke(&self, call: &Call<'_>, id: ApiKeyId) -> Result<(), ApiKeyError> {
         let key = self.get(call, id).await?;
-        let change =
-            Change { now: call.now, not_after: key.ends_at().plus(LEEWAY), audit: call.audit };
+        // Not the end of its grace: what was exchanged before the rotation lives longer.
+        let not_after = key.expires_at.plus(LEEWAY);
+        let change = Change { now: call.now, not_after, audit: call.audit };
         match call.tenant.store.revoke_api_key(id, &change).await? {
             RevokeApiKey::Revoked | RevokeApiKey::AlreadyRevoked => Ok(()),
             RevokeApiKey::Unknown => Err(ApiKeyError::NotFound),

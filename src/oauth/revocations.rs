@@ -55,7 +55,10 @@ async fn key_holder(call: &Call<'_>, text: &str) -> Result<Subscriber, BearerErr
     if !key.scope.contains(Scope::REVOCATIONS_READ) {
         return Err(BearerError::Scope(Scope::REVOCATIONS_READ));
     }
-    let reader = Reader { tenant: call.tenant.uid.clone(), audiences: key.audience.clone() };
+    // Where a key is good is what it may call; the feed is for whoever serves that.
+    let client = call.tenant.client(&key.client).await?.ok_or(BearerError::NotLive)?;
+    let served = key.audience.iter().filter(|one| client.audiences.contains(one)).cloned();
+    let reader = Reader { tenant: call.tenant.uid.clone(), audiences: served.collect() };
     // What is delivered to one key is not delivered to its owner, nor to other keys.
     Ok(Subscriber { client: ClientId::new(&key.jti), reader })
 }

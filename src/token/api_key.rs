@@ -21,7 +21,7 @@ use crate::keys::{Hashed, Peppers};
 use crate::limits::{TooOften, Windows};
 use crate::model::api_key::{ApiKey, ApiKeyId, Owner, PepperedDigest};
 use crate::model::token::AccessClaims;
-use crate::model::{ClientId, TenantUid};
+use crate::model::{Client, ClientId, TenantUid};
 use crate::revocation::{KeyStanding, View};
 use crate::storage::{ApiKeyUse, Result, Storage, StoreError};
 use crate::tenant::Tenant;
@@ -237,10 +237,11 @@ impl ApiKeys {
         if !key.is_live(now) {
             return Ok(Some(KeyRefusal::Ended));
         }
-        if let Some(client) = key.owner.client()
-            && !tenant.client(client).await?.is_some_and(|client| client.enabled)
-        {
-            return Ok(Some(KeyRefusal::OwnerNotLive));
+        if let Some(client) = key.owner.client() {
+            let client = tenant.client(client).await?.filter(|client| client.enabled);
+            if client.is_none_or(|client| !still_may(tenant, &client, key)) {
+                return Ok(Some(KeyRefusal::OwnerNotLive));
+            }
         }
         let from = from.map(|ip| ip.to_canonical());
         let inside = |ip: IpAddr| key.allowed_ips.iter().any(|net| net.contains(&ip));
@@ -371,6 +372,14 @@ fn name(tenant: &TenantUid, text: &str) -> [u8; 32] {
     let mut name = [0; 32];
     name.copy_from_slice(context.finish().as_ref());
     name
+}
+
+/// Whether a client may still ask for all that a key of its was made with: its scopes and resources
+/// can have shrunk since.
+fn still_may(tenant: &Tenant, client: &Client, key: &ApiKey) -> bool {
+    let may =
+        |one: &String| *one == tenant.settings.default_audience || client.resources.contains(one);
+    key.scope.is_subset_of(&client.scopes) && key.audiences.iter().all(may)
 }
 
 #[cfg(test)]

@@ -116,10 +116,12 @@ fn claims(
     let issued_at = Timestamp::from_seconds(call.now.seconds());
     let lifetime = call.tenant.settings.lifetimes.access_token.min(LONGEST);
     let ends = Timestamp::from_seconds(key.ends_at().seconds());
-    let (subject, named) = match &key.owner {
-        Owner::User { user, .. } => (user.to_string(), client.id().clone()),
-        Owner::Client(owner) => (owner.to_string(), owner.clone()),
+    let subject = match &key.owner {
+        Owner::User { user, .. } => user.to_string(),
+        Owner::Client(owner) => owner.to_string(),
     };
+    // What ends the key's client ends this, too.
+    let named = key.owner.client().unwrap_or(client.id()).clone();
     Ok(AccessClaims {
         jti: access::new_jti(&*call.services.entropy),
         client: named,

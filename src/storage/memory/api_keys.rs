@@ -177,8 +177,8 @@ pub(super) fn take_api_keys(rows: &mut Rows, client: &ClientId, now: Timestamp) 
     let mut entries = Vec::new();
     rows.api_keys.retain(|_, row| {
         let goes = row.key.owner.client() == Some(client);
-        if goes && row.key.is_live(now) {
-            entries.push(entry(&row.key, row.key.ends_at().plus(horizon::LEEWAY), now));
+        if goes && row.key.revoked_at.is_none() && now < row.key.expires_at {
+            entries.push(entry(&row.key, row.key.expires_at.plus(horizon::LEEWAY), now));
         }
         !goes
     });

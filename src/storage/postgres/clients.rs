@@ -51,7 +51,7 @@ const DELETE: &str = concat!(
          AND EXISTS (SELECT 1 FROM cli)),
      k AS (
        DELETE FROM api_keys WHERE tenant_uid = $1 AND client_id = $7 AND EXISTS (SELECT 1 FROM cli)
-       RETURNING id, audiences, revoked_at, least(expires_at, grace_until) AS ends_at),
+       RETURNING id, audiences, revoked_at, expires_at AS ends_at),
      st AS (
        DELETE FROM client_states WHERE tenant_uid = $1 AND client_id = $7
          AND EXISTS (SELECT 1 FROM cli)),

@@ -299,8 +299,8 @@ impl Tx {
         );
         for row in self.rows(find).await? {
             let key = read(&row)?;
-            if key.is_live(now) {
-                let last = key.ends_at().plus(horizon::LEEWAY);
+            if key.revoked_at.is_none() && now < key.expires_at {
+                let last = key.expires_at.plus(horizon::LEEWAY);
                 self.revoke(tenant, entry(&key, last, now)).await?;
             }
         }
