@@ -180,6 +180,8 @@ async fn the_newest_of_two_waiting_polls_gets_the_tokens(engine: Engine) {
     let device = Device::of(&server, "tv").await;
     let (older, newer) = tokio::join!(device.wait(&server, 30), async {
         Device::is_waited_for(&server, 1).await;
+        // Its place is taken before storage has its poll.
+        tokio::time::sleep(Duration::from_millis(500)).await;
         server.clock.advance(seconds(5));
         let (newer, ()) = tokio::join!(device.wait(&server, 30), async {
             tokio::time::sleep(Duration::from_millis(300)).await;
