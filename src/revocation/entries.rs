@@ -83,6 +83,11 @@ impl Log {
         self.latest.read().unwrap_or_else(PoisonError::into_inner).since(tenant, place)
     }
 
+    /// The store's timeline is new: what was read of it may lack what was then written again.
+    pub(super) fn lose_news(&self) {
+        self.latest.write().unwrap_or_else(PoisonError::into_inner).lose();
+    }
+
     /// The entries of a tenant that were written since `since`, or cover what was issued since.
     pub(super) fn recent(&self, tenant: &TenantUid, since: Timestamp) -> Vec<Learned> {
         let recent = |entry: &&Revocation| {

@@ -187,6 +187,8 @@ impl View {
                 written, "the store's timeline is new: revoked again what it lost"
             );
         }
+        // After the reassertion: now the store has all that we know.
+        self.log.lose_news();
         Ok(page.cursor)
     }
 
@@ -235,9 +237,11 @@ impl View {
         now: Timestamp,
     ) -> Result<Standing> {
         let keys = keys_of(claims, kid);
+        // First: a sync that ends in between must not vouch for what was read before it.
+        let fresh = self.is_fresh(now);
         // What the view knows is revoked is revoked, however old the view is.
         let mut revoked = self.log.any(tenant, &keys, |entry| kills(entry, claims));
-        if !revoked && (strict || !self.is_fresh(now)) {
+        if !revoked && (strict || !fresh) {
             let found = store.matching_revocations(&keys, now).await?;
             revoked = found.iter().any(|entry| kills(entry, claims));
         }
@@ -253,11 +257,12 @@ impl View {
         read_at: Timestamp,
         now: Timestamp,
     ) -> KeyStanding {
+        let fresh = self.is_fresh(now);
         let revoked = [RevocationKey::ApiKey(key.id.to_string())];
         if self.log.any(&tenant.uid, &revoked, |_| true) {
             return KeyStanding::Revoked;
         }
-        if tenant.settings.revocation == RevocationMode::Strict || !self.is_fresh(now) {
+        if tenant.settings.revocation == RevocationMode::Strict || !fresh {
             return KeyStanding::ReadAgain;
         }
         let mut around = vec![RevocationKey::Tenant];

@@ -51,6 +51,14 @@ impl Latest {
         }
     }
 
+    /// Whoever follows reads everything anew.
+    pub(super) fn lose(&mut self) {
+        for column in self.0.values_mut() {
+            column.gone = column.end() + 1;
+            column.kept.clear();
+        }
+    }
+
     /// What came since `place`; none when not all of it is kept.
     pub(super) fn since(&self, tenant: &TenantUid, place: u64) -> Option<News> {
         let column = self.0.get(tenant)?;

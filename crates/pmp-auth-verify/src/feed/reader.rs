@@ -162,7 +162,10 @@ impl Reader {
         if snapshot && !page.more {
             self.whole = true;
         }
-        self.hear();
+        // With more to come it does not know everything yet.
+        if !page.more {
+            self.hear();
+        }
         Ok(())
     }
 

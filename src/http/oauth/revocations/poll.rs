@@ -58,22 +58,25 @@ pub(in crate::http) async fn post(
         let view = &app.services.revocations;
         let mut news = view.news(&request.tenant.uid);
         let deadline = Instant::now() + LONGEST_WAIT;
+        let mut over = poll.return_immediately || most == 0;
         loop {
             news.borrow_and_update();
             let (reader, client) = (&subscriber.reader, &subscriber.client);
             let due = view.deliver(reader, client, &done, most, call.now).await;
             let (entries, more) = due.map_err(|error| reply::unavailable(&error))?;
-            let at_once = !entries.is_empty() || poll.return_immediately || most == 0;
-            if at_once || !wait(&app, &mut news, deadline).await {
+            if over || !entries.is_empty() {
                 let sets = revocations::event_tokens(&call, &entries, client).await;
                 let sets = sets.map_err(|error| reply::unavailable(&error))?;
                 let answer = json!({"sets": sets, "moreAvailable": more});
                 return Ok(reply::json(StatusCode::OK, &answer));
             }
+            over = !wait(&app, &mut news, deadline).await;
+            // An empty answer, too, says that the view is fresh and the reader still one.
             call.now = app.clock.now();
             let again = revocations::subscriber(&call, &token).await;
             let realm = request.tenant.slug.as_str();
             subscriber = again.map_err(|error| reply::bearer_error(&error, realm))?;
+            is_ready(&app).await?;
         }
     };
     answered.await.unwrap_or_else(|refusal: Response| refusal)

@@ -112,7 +112,15 @@ impl Feed {
             if self.ended || self.app.is_stopping() {
                 return None;
             }
+            // A reader that is slow, or never without news, does not get to the wait below.
+            let due = Instant::now() >= self.beat;
+            if due && !self.may_go_on().await {
+                return None;
+            }
             if let Some(text) = self.read().await {
+                if due {
+                    self.beat = Instant::now() + HEARTBEAT;
+                }
                 return Some(text);
             }
             if self.ended {
